@@ -1,0 +1,108 @@
+"""Every bound in one place, each with its unit and its reason.
+
+A limit here has no off switch. Where a site may lower or raise one, ``app.config`` names the range.
+"""
+
+from typing import Final
+
+KIB: Final = 1024
+MIB: Final = 1024 * KIB
+GIB: Final = 1024 * MIB
+
+# --- upper layer (PS3.8) ---------------------------------------------------------------------------------------
+
+PDU_BYTES_MAX: Final = 256 * KIB
+"""Maximum length we announce for P-DATA-TF (PS3.8 D.1). DCMTK: 16 KiB, 128 KiB at most; Orthanc: 16 KiB.
+P-DATA is streamed, so memory does not depend on it; larger PDUs save per-PDU work."""
+
+ASSOCIATE_BYTES_MAX: Final = 1 * MIB
+"""Longest A-ASSOCIATE PDU. 128 contexts with 60 transfer syntaxes each are about 250 KiB; user identity may carry
+a SAML assertion or JWT of up to 64 KiB."""
+
+PRESENTATION_CONTEXTS_MAX: Final = 128
+"""Odd ids 1..255. Source: PS3.8 9.3.2.2."""
+
+TRANSFER_SYNTAXES_PER_CONTEXT_MAX: Final = 256
+"""Far above the number of registered transfer syntaxes (about 60)."""
+
+USER_IDENTITY_BYTES_MAX: Final = 64 * KIB
+"""A two-octet length field cannot say more. Source: PS3.7 D.3.3.7."""
+
+COMMAND_SET_BYTES_MAX: Final = 64 * KIB
+"""A command set is a few hundred octets; an attribute list of N-GET may reach some KiB."""
+
+IDENTIFIER_BYTES_MAX: Final = 4 * MIB
+"""Data set of a query, retrieve or commitment request, held in memory. A commitment request of 20 000 instances,
+or a C-MOVE by UID list of as many, is about 3 MiB."""
+
+COMMITMENT_INSTANCES_MAX: Final = 20_000
+"""Referenced SOP Instances in one N-ACTION."""
+
+ARTIM_SECONDS: Final = 30.0
+"""ARTIM timer: waiting for A-ASSOCIATE-RQ, or for the close after a reject (PS3.8 9.1.5). DCMTK: 30 s."""
+
+HANDSHAKE_SECONDS: Final = 10.0
+"""TLS handshake, whole."""
+
+IDLE_SECONDS: Final = 60.0
+"""Longest silence in an open association, and longest wait for one write. Orthanc: 30 s; DCMTK: none."""
+
+DIMSE_REPLY_SECONDS: Final = 60.0
+"""Longest wait of our SCU for a response."""
+
+ASSOCIATIONS_MAX: Final = 100
+"""Associations at once, over all peers; a further one is rejected as transient (PS3.8 Table 9-21: 2, 3, 2)."""
+
+ASSOCIATIONS_PER_ADDRESS_MAX: Final = 32
+"""Connections at once from one address, counted before the handshake."""
+
+# --- data sets (PS3.5) -----------------------------------------------------------------------------------------
+
+DATASET_HEAD_BYTES_MAX: Final = 16 * MIB
+"""How much of a data set may come before its Study Instance UID is known. All of it is held in memory; 150 MB are
+the aim for the whole process."""
+
+ATTRIBUTE_BYTES_MAX: Final = 64 * KIB
+"""Longest value that is kept for the index. Longer ones are stored in the object but not searchable."""
+
+SEQUENCE_DEPTH_MAX: Final = 32
+"""Deepest nesting of sequences. Deep SR trees of real reports stay below 20."""
+
+ELEMENTS_MAX: Final = 4_000_000
+"""Data elements of one data set, nested ones included; a large RT structure set has some 100 000."""
+
+INFLATE_RATIO_MAX: Final = 200
+"""Deflated transfer syntax: octets out for one octet in, once 1 MiB is out."""
+
+OBJECT_BYTES_MAX: Final = 64 * GIB
+"""Largest object; FLOE would allow more, no modality makes one."""
+
+# --- queries ---------------------------------------------------------------------------------------------------
+
+QUERY_RESULTS_MAX: Final = 100_000
+"""Matches of one C-FIND; then it ends with 0xA700, never silently short."""
+
+QUERY_CANDIDATES_MAX: Final = 2_000_000
+"""Rows that one query may open to decide a match that no token narrows."""
+
+WILDCARD_CHARACTERS_MAX: Final = 16
+"""Wild cards in one value; matching is linear in any case."""
+
+# --- store -----------------------------------------------------------------------------------------------------
+
+PACK_BYTES_MAX: Final = 1 * GIB
+"""A pack is closed when the next record would begin beyond this."""
+
+PACK_IDLE_SECONDS: Final = 30.0
+"""An open pack with no append for this long is closed."""
+
+INDEX_QUEUE_MAX: Final = 1024
+"""Rows that wait for the index writer; then ingest waits."""
+
+JOB_ATTEMPTS_MAX: Final = 12
+"""Tries of one job, with doubling pauses: about two days."""
+
+# --- audit -----------------------------------------------------------------------------------------------------
+
+AUDIT_LEAF_BYTES_MAX: Final = 65_535
+"""A bundle stores the length of an entry in two octets. Source: C2SP tlog-tiles, "Log Entries"."""

@@ -1,0 +1,162 @@
+"""What other rooms may know about the audit log: events go in, and success means that they are kept."""
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+
+class EventCode(StrEnum):
+    """``source:subject:action``, alphabetical."""
+
+    ASSOCIATION_ACCEPTED = "association:peer:accepted"
+    ASSOCIATION_ENDED = "association:peer:ended"
+    ASSOCIATION_REFUSED = "association:peer:refused"
+    CERTIFICATE_ISSUED = "certs:certificate:issued"
+    CERTIFICATE_REVOKED = "certs:certificate:revoked"
+    COMMITMENT_REPORTED = "commitment:instances:reported"
+    COMMITMENT_REQUESTED = "commitment:instances:requested"
+    CONFIGURATION_CHANGED = "site:configuration:changed"
+    DEVICE_ENROLLED = "identity:device:enrolled"
+    DEVICE_REVOKED = "identity:device:revoked"
+    IMPORT_ENDED = "import:folder:ended"
+    IMPORT_STARTED = "import:folder:started"
+    INSTANCE_ALREADY_HELD = "store:instance:already_held"
+    INSTANCE_QUARANTINED = "store:instance:quarantined"
+    INSTANCE_REFUSED = "store:instance:refused"
+    INSTANCE_STORED = "store:instance:stored"
+    INTEGRITY_FAILED = "vault:object:integrity_failed"
+    KEY_CREATED = "keys:key:created"
+    KEY_FAILED = "keys:key:failed"
+    MOVE_ENDED = "retrieve:instances:moved"
+    MOVE_STARTED = "retrieve:instances:moving"
+    QUERY_ANSWERED = "query:study:answered"
+    RETRIEVE_ENDED = "retrieve:instances:sent"
+    RETRIEVE_STARTED = "retrieve:instances:sending"
+    SERVICE_STARTED = "site:service:started"
+    SERVICE_STOPPED = "site:service:stopped"
+    VAULT_RECOVERED = "vault:pack:recovered"
+    VAULT_REINDEXED = "vault:index:rebuilt"
+    VAULT_VERIFIED = "vault:packs:verified"
+
+
+class Outcome(StrEnum):
+    """Event outcome indicator. Source: PS3.15 A.5.2, RFC 3881 5.1.4 (0, 4, 8, 12)."""
+
+    SUCCESS = "success"
+    MINOR_FAILURE = "minor_failure"
+    SERIOUS_FAILURE = "serious_failure"
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """Who did it. None of it identifies a patient."""
+
+    principal_id: str
+    ae_title: str = ""
+    address: str = ""
+    certificate_sha256: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AuditEvent:
+    """One thing that happened.
+
+    Attributes:
+        objects: what it concerned, kind to values in clear: ``{"patient": [...], "study": [...], ...}``. Only keyed
+            tokens of them reach the leaf.
+        facts: what the leaf says beside; no PHI, no UIDs (counts, statuses, reasons in our own words).
+        detail: what only the sealed payload says: UIDs, query keys, names of files.
+        event_id: 16 bytes where the event can be rebuilt from somewhere else (an ingest from its record, by object
+            id), so that replay does not record it twice; else empty.
+    """
+
+    code: EventCode
+    at: datetime
+    actor: Actor
+    outcome: Outcome = Outcome.SUCCESS
+    objects: Mapping[str, Collection[str]] = field(default_factory=dict[str, Collection[str]])
+    facts: Mapping[str, str | int | bool] = field(default_factory=dict[str, str | int | bool])
+    detail: Mapping[str, object] = field(default_factory=dict[str, object])
+    correlation_id: str = ""
+    rules: tuple[str, ...] = ()
+    event_id: bytes = b""
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedEvent:
+    """One entry read back: ``leaf`` as stored (decoded), ``payload`` unsealed where it could be, else None."""
+
+    sequence: int
+    leaf: Mapping[str, object]
+    payload: Mapping[str, object] | None
+
+
+class AuditLog(Protocol):
+    """Append-only. Thread-safe; entries stand in the order in which ``record`` took them."""
+
+    def record(self, event: AuditEvent, *, durable: bool = True) -> int:
+        """Take an event; return its sequence number.
+
+        With ``durable`` the entry is on the disk (fdatasync, shared with whoever waits at the same moment). Without,
+        it is in the file but may be lost by a power cut: only for events that a sealed record can give back.
+
+        Raises:
+            AuditUnavailable: it could not be taken; what it would have recorded must not happen.
+        """
+        ...
+
+    def sync(self) -> None:
+        """Make all entries so far durable."""
+        ...
+
+    def size(self) -> int:
+        """Return the number of entries."""
+        ...
+
+    def recorded(self, event_ids: Collection[bytes], since: int) -> set[bytes]:
+        """Return which of ``event_ids`` stand in the log at sequence ``since`` or later."""
+        ...
+
+    def read(self, start: int, stop: int) -> Iterator[RecordedEvent]:
+        """Yield entries ``start <= sequence < stop``."""
+        ...
+
+    def close(self) -> None:
+        """Sign what is there and release the files."""
+        ...
+
+
+class CheckpointSigner(Protocol):
+    """Signs checkpoints; implemented in ``trust.keys``."""
+
+    @property
+    def algorithm(self) -> int:
+        """Signature type octet of the signed-note key hash: 1 Ed25519, 2 ECDSA. Source: C2SP signed-note."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """Encoded as signed-note says for ``algorithm``."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """Return the signature."""
+        ...
+
+
+class PayloadCipher(Protocol):
+    """Seals payloads, makes tokens; implemented in ``trust.keys``. Audit itself never sees a key."""
+
+    def seal_payload(self, plaintext: bytes, associated: bytes) -> bytes:
+        """Return version, nonce, ciphertext and tag."""
+        ...
+
+    def open_payload(self, sealed: bytes, associated: bytes) -> bytes:
+        """Return the plaintext, or raise IntegrityError."""
+        ...
+
+    def token(self, field: str, value: str) -> bytes:
+        """Return the keyed token (16 bytes) of a value of an object kind."""
+        ...
