@@ -152,8 +152,10 @@ class Vault(Protocol):
     """Sealed packs in a folder that is not trusted."""
 
     def open_pack(self, study_uid: UID, journal_floor: int, *, quarantine: bool = False) -> PackWriter:
-        """Begin a pack. ``journal_floor`` is an opaque number that replay gives back: the size of the audit log
-        when the pack was opened, so that replay knows from where to look for its events.
+        """Begin a pack.
+
+        ``journal_floor`` is an opaque number that replay gives back: the size of the audit log when the pack was
+        opened, so that replay knows from where to look for its events.
         """
         ...
 
