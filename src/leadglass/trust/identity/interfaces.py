@@ -1,0 +1,88 @@
+"""What other rooms may know about identity, and what identity asks of the rooms above it."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
+
+from leadglass.base.secret import Secret
+from leadglass.trust.identity.models import Device, PeerFacts, Principal, Unrecognised
+
+
+class FileAuthenticator(Protocol):
+    """Authenticates small files of ours; implemented in ``trust.keys`` under a key of its own."""
+
+    def tag(self, data: bytes) -> bytes:
+        """Return the authentication tag of ``data``."""
+        ...
+
+    def check(self, data: bytes, tag: bytes) -> None:
+        """Compare in constant time.
+
+        Raises:
+            IntegrityError: ``tag`` is not the tag of ``data``.
+        """
+        ...
+
+
+class PasscodeVerifier(Protocol):
+    """Stores passcodes so that they cannot be read back; implemented in ``trust.certs.passcode``."""
+
+    def verifier(self, passcode: Secret) -> str:
+        """Return what is kept instead of the passcode."""
+        ...
+
+    def verify(self, passcode: Secret, verifier: str) -> bool:
+        """Tell whether ``passcode`` is the one; a verifier that cannot be read is a no."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedToken:
+    """What a token said, after everything about it was checked."""
+
+    subject: str
+    token_id: str
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class TokenRefused:
+    """Why a token is not believed: in words of ours, for the audit log; nothing of the token is in it."""
+
+    reason: str
+
+
+class TokenVerifier(Protocol):
+    """Checks a JSON Web Token; implemented in ``trust.certs.token``."""
+
+    def verify(self, token: bytes, certificate_sha256: str) -> VerifiedToken | TokenRefused:
+        """Check signature, issuer, audience, times, replay and binding to the client certificate; never raises."""
+        ...
+
+
+class DeviceDirectory(Protocol):
+    """The enrolled devices, as doors and archive see them. Thread-safe."""
+
+    def resolve(self, facts: PeerFacts) -> Principal | Unrecognised:
+        """Say who is at the other end.
+
+        Raises:
+            IntegrityError: the registry is damaged or missing; nobody is recognised then.
+        """
+        ...
+
+    def by_ae_title(self, ae_title: str) -> Device | None:
+        """Return the device that calls itself so and is not revoked.
+
+        Raises:
+            IntegrityError: as above.
+        """
+        ...
+
+    def by_fingerprint(self, certificate_sha256: str) -> Device | None:
+        """Return the device, not revoked, that may present this certificate.
+
+        Raises:
+            IntegrityError: as above.
+        """
+        ...
