@@ -106,3 +106,23 @@ JOB_ATTEMPTS_MAX: Final = 12
 
 AUDIT_LEAF_BYTES_MAX: Final = 65_535
 """A bundle stores the length of an entry in two octets. Source: C2SP tlog-tiles, "Log Entries"."""
+
+# --- identity --------------------------------------------------------------------------------------------------
+
+DEVICES_MAX: Final = 10_000
+"""Devices or users of one registry, revoked ones included. A large hospital group has some thousand modalities."""
+
+REGISTRY_BYTES_MAX: Final = 16 * MIB
+"""Registry of devices or users: about 700 octets a device, so twice what ``DEVICES_MAX`` needs."""
+
+NETWORKS_PER_DEVICE_MAX: Final = 64
+"""CIDR blocks of one device."""
+
+TOKENS_REMEMBERED_MAX: Final = 100_000
+"""Token ids held against replay until they expire; when all are in use, further tokens are refused."""
+
+TOKEN_LIFETIME_SECONDS_MAX: Final = 600
+"""Longest life of an access token that is believed. RFC 9700 asks for short ones; ten minutes bound the replay cache."""
+
+DECISIONS_REMEMBERED_MAX: Final = 10_000
+"""Policy decisions in the cache; the least recently used goes first."""
