@@ -1,0 +1,389 @@
+"""An object arrives: sealed as it comes, durable, found again, on record - and only then answered.
+
+The order is what the promise rests on:
+
+1. policy, before a session is opened (``Access.permit``);
+2. the scanner walks the data set as it streams past and stops a malformed one;
+3. the vault seals it, segment by segment, and makes the record durable with one fdatasync;
+4. the index writer admits the row (visible to every query that starts later; rebuilt from the record after a crash);
+5. the audit log takes the event (rebuilt from the record after a crash, by its object id);
+6. the caller answers.
+
+If the process dies before the fdatasync of (3) has returned, the record never happened and nothing was answered. If
+it dies after, ``archive.recovery`` finds the record in the pack and does (4) and (5) again, which are idempotent.
+
+Source: PS3.4 B.2.3 (statuses of C-STORE), PS3.15 A.5.3 (events).
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+from typing import Final
+
+from leadglass.archive.access import Access, Grant, actor_of
+from leadglass.base.errors import AccessDenied, DatasetRefused, DuplicateObject, LeadglassError, OutOfResources
+from leadglass.base.ids import UID
+from leadglass.base.limits import DATASET_HEAD_BYTES_MAX, OBJECT_BYTES_MAX
+from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
+from leadglass.dicom.head import ScannedHead
+from leadglass.dicom.part10 import file_meta
+from leadglass.dicom.scan import DatasetScanner
+from leadglass.store.index.interfaces import IndexEntry, InstanceRecord, QuarantineEntry
+from leadglass.store.index.writer import IndexWriter
+from leadglass.store.vault.interfaces import Footer, PackWriter, RecordWriter, SealedObject, Vault
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
+from leadglass.trust.policy.interfaces import Permission
+
+_OPEN_PACKS_MAX: Final = 8
+"""Studies that one sender may interleave before its oldest pack is closed. A modality sends one at a time, a router
+a few."""
+
+QUARANTINE_DUPLICATE: Final = "the SOP Instance UID is held already with other content"
+
+Buffer = bytes | bytearray | memoryview
+
+
+@dataclass(frozen=True, slots=True)
+class StoreRequest:
+    """What a C-STORE command, or the file meta of an imported file, claims. Source: PS3.7 9.3.1."""
+
+    sop_class_uid: UID
+    sop_instance_uid: UID
+    transfer_syntax_uid: UID
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The object is held. ``already_held``: it was before, with the same content."""
+
+    already_held: bool
+
+
+def stored_event(
+    code: EventCode, identity: ObjectIdentity, origin: Origin, patient: str, address: RecordAddress, octets: int
+) -> AuditEvent:
+    """Return the event of an ingest; recovery makes the very same one from the sealed record.
+
+    Its ``event_id`` is the object id, so that it stands in the log once however often it is offered.
+    """
+    return AuditEvent(
+        code=code,
+        at=origin.received_at,
+        actor=Actor(
+            principal_id=origin.principal,
+            ae_title=origin.calling_ae_title,
+            address=origin.address,
+            certificate_sha256=origin.certificate_sha256,
+        ),
+        objects={
+            "patient": (patient,) if patient else (),
+            "study": (identity.study_uid,),
+            "instance": (identity.sop_instance_uid,),
+        },
+        facts={"octets": octets},
+        detail={"series": identity.series_uid, "sop_class": identity.sop_class_uid},
+        correlation_id=origin.correlation_id,
+        event_id=address.object_id,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """Opens sessions; holds no state of its own."""
+
+    access: Access
+    vault: Vault
+    writer: IndexWriter
+
+    def session(self, grant: Grant, origin: Origin) -> "StoreSession":
+        """Begin one sender's burst: an association, or an import.
+
+        Args:
+            grant: for ``instance:store`` or ``instance:import``, from ``Access.permit``.
+            origin: who sends; ``received_at`` is set anew for each object.
+
+        Raises:
+            AccessDenied: the grant is for something else.
+        """
+        if grant.permission not in {Permission.INSTANCE_STORE, Permission.INSTANCE_IMPORT}:
+            raise AccessDenied("not authorized")
+        return StoreSession(self, grant, origin)
+
+
+class StoreSession:
+    """One sender's burst. Owned by one thread; keeps a pack open per study until the burst ends."""
+
+    def __init__(self, ingest: Ingest, grant: Grant, origin: Origin) -> None:
+        self.ingest = ingest
+        self.grant = grant
+        self.origin = origin
+        self._packs: OrderedDict[tuple[UID, bool], PackWriter] = OrderedDict()
+
+    def begin(self, request: StoreRequest) -> "Incoming":
+        """Take an object; finish or abort it before the next one begins."""
+        return Incoming(self, request)
+
+    def pack_for(self, study_uid: UID, *, quarantine: bool) -> PackWriter:
+        """Return the open pack of that study, with room for another record."""
+        key = (study_uid, quarantine)
+        pack = self._packs.get(key)
+        if pack is not None:
+            if not pack.full:
+                self._packs.move_to_end(key)
+                return pack
+            self._close_pack(self._packs.pop(key))
+        while len(self._packs) >= _OPEN_PACKS_MAX:
+            self._close_pack(self._packs.popitem(last=False)[1])
+        floor = self.ingest.access.audit.size()
+        pack = self.ingest.vault.open_pack(study_uid, floor, quarantine=quarantine)
+        self._packs[key] = pack
+        return pack
+
+    def close_packs(self) -> None:
+        """Close every open pack: the burst has ended, or has paused for ``PACK_IDLE_SECONDS``."""
+        while self._packs:
+            self._close_pack(self._packs.popitem(last=False)[1])
+
+    def _close_pack(self, pack: PackWriter) -> None:
+        # A pack is noted as closed only when its rows and its events are durable: from then on nobody replays it.
+        pack.close()
+        if pack.record_count:
+            self.ingest.writer.barrier()
+            self.ingest.access.audit.sync()
+            self.ingest.writer.index.close_pack(pack.pack_id)
+
+
+class _Comparison:
+    """A newcomer held against the object of the same UID, octet by octet, as it streams in."""
+
+    def __init__(self, held: SealedObject, record: InstanceRecord, identity: ObjectIdentity) -> None:
+        self._held = held
+        self._record = record
+        self._position = 0
+        self._same = record.identity == identity
+
+    def feed(self, data: Buffer) -> None:
+        if self._same:
+            end = self._position + len(data)
+            self._same = end <= self._record.dataset_length and (
+                self._held.read(self._record.dataset_offset + self._position, len(data)) == data
+            )
+            self._position = end
+
+    def same(self) -> bool:
+        """Tell whether all of it was the same, and none of it is missing."""
+        return self._same and self._position == self._record.dataset_length
+
+    def close(self) -> None:
+        self._held.close()
+
+
+class Incoming:
+    """One object on its way in. After a failure it swallows the rest, and ``finish`` raises what happened."""
+
+    def __init__(self, session: StoreSession, request: StoreRequest) -> None:
+        self._session = session
+        self._request = request
+        self._scanner = DatasetScanner(request.transfer_syntax_uid)
+        self._head = bytearray()
+        self._received = 0
+        self._meta_length = 0
+        self._identity: ObjectIdentity | None = None
+        self._record: RecordWriter | None = None
+        self._comparison: _Comparison | None = None
+        self._failure: LeadglassError | None = None
+
+    def write(self, data: Buffer) -> None:
+        """Take more of the data set, in any cut. The buffer may be reused after the call. Never raises a refusal."""
+        if self._failure is None:
+            try:
+                self._take(data)
+            except LeadglassError as error:
+                self._fail(error)
+
+    def finish(self) -> Stored:
+        """Make the object durable, visible and on record.
+
+        Raises:
+            DatasetRefused: it cannot be understood, or is not what was announced.
+            DuplicateObject: the UID is held with other content; this one is kept apart.
+            OutOfResources: no room.
+            AuditUnavailable: it cannot be put on record.
+            IntegrityError: what is held under that UID is damaged.
+        """
+        if self._failure is None:
+            try:
+                return self._finish()
+            except LeadglassError as error:
+                self._fail(error)
+        assert self._failure is not None
+        raise self._failure
+
+    def abort(self) -> None:
+        """Forget it: the peer went away in the middle."""
+        self._release()
+
+    # --- on the way in -----------------------------------------------------------------------------------------
+
+    def _take(self, data: Buffer) -> None:
+        self._received += len(data)
+        if self._received > OBJECT_BYTES_MAX:
+            raise OutOfResources("the object is larger than this archive takes")
+        self._scanner.feed(data)
+        if self._record is None:
+            if not self._scanner.identified:
+                self._hold(data)
+                return
+            self._record = self._begin_record(self._scanner.identity())
+            if self._head:
+                self._append(self._record, self._head)
+                self._head = bytearray()
+        self._append(self._record, data)
+
+    def _hold(self, data: Buffer) -> None:
+        self._head += data
+        if len(self._head) > DATASET_HEAD_BYTES_MAX:
+            raise DatasetRefused("no Study and Series Instance UID in the first 16 MiB of the data set")
+
+    def _begin_record(self, identity: ObjectIdentity) -> RecordWriter:
+        if identity.sop_class_uid != self._request.sop_class_uid:
+            raise DatasetRefused("the data set is of another SOP class than announced", dimse_status=0xA900)
+        if identity.sop_instance_uid != self._request.sop_instance_uid:
+            raise DatasetRefused("the data set is another SOP instance than announced", dimse_status=0xA900)
+        ingest = self._session.ingest
+        self._identity = identity
+        existing = ingest.writer.lookup(identity.sop_instance_uid)
+        if existing is not None:
+            held = ingest.access.open(self._session.grant, existing)
+            self._comparison = _Comparison(held, existing, identity)
+        pack = self._session.pack_for(identity.study_uid, quarantine=existing is not None)
+        record = pack.begin(identity)
+        meta = file_meta(identity, self._session.origin.calling_ae_title)
+        self._meta_length = len(meta)
+        record.write(meta)
+        return record
+
+    def _append(self, record: RecordWriter, data: Buffer) -> None:
+        if self._comparison is not None:
+            self._comparison.feed(data)
+        record.write(data)
+
+    # --- the end -----------------------------------------------------------------------------------------------
+
+    def _finish(self) -> Stored:
+        self._scanner.finish()
+        record, identity = self._record, self._identity
+        if record is None or identity is None:
+            raise DatasetRefused("the data set does not name its study, series, class and instance")
+        ingest = self._session.ingest
+        origin = replace(self._session.origin, received_at=ingest.access.clock.now())
+        if self._comparison is not None:
+            return self._finish_existing(record, identity, origin, self._comparison)
+        address = record.commit(self._footer(identity, origin))
+        head = ScannedHead(self._scanner)
+        entry = IndexEntry(
+            head=head,
+            address=address,
+            dataset_offset=self._meta_length,
+            dataset_length=self._received,
+            received_at=origin.received_at,
+        )
+        holder = ingest.writer.admit(entry)
+        if holder is not None:
+            return self._lost_race(entry, identity, origin, holder)
+        self._record_event(EventCode.INSTANCE_STORED, identity, origin, address)
+        return Stored(already_held=False)
+
+    def _footer(self, identity: ObjectIdentity, origin: Origin, quarantined: str = "") -> Footer:
+        return Footer(
+            identity=identity,
+            origin=origin,
+            dataset_offset=self._meta_length,
+            dataset_length=self._received,
+            quarantined=quarantined,
+        )
+
+    def _record_event(
+        self, code: EventCode, identity: ObjectIdentity, origin: Origin, address: RecordAddress, *, durable: bool = False
+    ) -> None:
+        patient = ScannedHead(self._scanner).patient_reference()
+        event = stored_event(code, identity, origin, patient, address, self._received)
+        self._session.ingest.access.audit.record(event, durable=durable)
+
+    def _finish_existing(
+        self, record: RecordWriter, identity: ObjectIdentity, origin: Origin, comparison: _Comparison
+    ) -> Stored:
+        if comparison.same():
+            self._release()
+            self._session.ingest.access.record(
+                self._session.grant,
+                EventCode.INSTANCE_ALREADY_HELD,
+                objects={"study": (identity.study_uid,), "instance": (identity.sop_instance_uid,)},
+                facts={"octets": self._received},
+            )
+            return Stored(already_held=True)
+        address = record.commit(self._footer(identity, origin, QUARANTINE_DUPLICATE))
+        self._keep_apart(identity, origin, address)
+        raise DuplicateObject("held already with other content; the newcomer is kept apart")
+
+    def _keep_apart(self, identity: ObjectIdentity, origin: Origin, address: RecordAddress) -> None:
+        kept = InstanceRecord(
+            identity=identity,
+            address=address,
+            dataset_offset=self._meta_length,
+            dataset_length=self._received,
+            received_at=origin.received_at,
+        )
+        self._session.ingest.writer.index.add_quarantined(QuarantineEntry(kept, QUARANTINE_DUPLICATE))
+        self._record_event(EventCode.INSTANCE_QUARANTINED, identity, origin, address, durable=True)
+
+    def _lost_race(
+        self, entry: IndexEntry, identity: ObjectIdentity, origin: Origin, holder: InstanceRecord
+    ) -> Stored:
+        """Two senders stored one UID at the same moment; the other's row came first."""
+        ingest = self._session.ingest
+        held = ingest.access.open(self._session.grant, holder)
+        mine = ingest.vault.open(entry.address, identity)
+        try:
+            comparison = _Comparison(held, holder, identity)
+            for piece in mine.stream(entry.dataset_offset):
+                comparison.feed(piece)
+            same = comparison.same()
+        finally:
+            held.close()
+            mine.close()
+        if same:
+            self._record_event(EventCode.INSTANCE_ALREADY_HELD, identity, origin, entry.address, durable=True)
+            return Stored(already_held=True)
+        self._keep_apart(identity, origin, entry.address)
+        raise DuplicateObject("held already with other content; the newcomer is kept apart")
+
+    # --- when it goes wrong ------------------------------------------------------------------------------------
+
+    def _fail(self, error: LeadglassError) -> None:
+        self._failure = error
+        self._head = bytearray()
+        self._release()
+        if isinstance(error, DuplicateObject):
+            return  # on record as quarantined
+        session = self._session
+        session.ingest.access.audit.record(
+            AuditEvent(
+                code=EventCode.INSTANCE_REFUSED,
+                at=session.ingest.access.clock.now(),
+                actor=actor_of(session.grant.principal),
+                outcome=Outcome.MINOR_FAILURE,
+                objects={"instance": (self._request.sop_instance_uid,)},
+                facts={"reason": str(error), "code": error.code, "status": error.dimse_status},
+                detail={"sop_class": self._request.sop_class_uid, "octets_seen": self._received},
+                rules=session.grant.rules,
+                correlation_id=session.origin.correlation_id,
+            )
+        )
+
+    def _release(self) -> None:
+        if self._record is not None:
+            self._record.abort()
+            self._record = None
+        if self._comparison is not None:
+            self._comparison.close()
+            self._comparison = None

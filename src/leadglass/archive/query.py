@@ -1,0 +1,74 @@
+"""Finding: which studies, series and instances there are, for those who may know.
+
+Matches leave in batches, and each batch stands in the audit log, study by study, before its first match is given out:
+the log says not only what was asked but what was shown.
+
+Source: PS3.4 C.4.1; PS3.15 A.5.3.10 (Query).
+"""
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from itertools import islice
+from typing import Final
+
+from leadglass.archive.access import Access, Grant
+from leadglass.base.errors import OutOfResources
+from leadglass.base.limits import QUERY_RESULTS_MAX
+from leadglass.dicom.query import KeyMatch, Query, SequenceMatch, Universal
+from leadglass.store.index.interfaces import Match
+from leadglass.store.index.writer import IndexWriter
+from leadglass.trust.audit.interfaces import EventCode
+from leadglass.trust.identity.models import Principal
+from leadglass.trust.policy.interfaces import Permission, Resource
+
+_BATCH: Final = 256
+"""Matches per audit event: a leaf of 64 KiB holds the tokens of some 1500 studies."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finder:
+    """Answers queries; holds no state."""
+
+    access: Access
+    writer: IndexWriter
+
+    def find(self, principal: Principal, query: Query) -> Iterator[Match]:
+        """Yield what matches and may be shown. Stop iterating to cancel.
+
+        Raises:
+            AccessDenied: policy said no.
+            AuditUnavailable: what would be shown cannot be put on record.
+            OutOfResources: more than ``QUERY_RESULTS_MAX`` matches, or too many candidates.
+        """
+        grant = self.access.permit(principal, Permission.STUDY_QUERY, Resource("Study", {}))
+        self.writer.barrier()
+        matches = self.writer.index.search(query)
+        shown = 0
+        while True:
+            batch = list(islice(matches, _BATCH))
+            if batch or not shown:
+                self._record(grant, query, batch, shown)
+            yield from batch
+            shown += len(batch)
+            if len(batch) < _BATCH:
+                return
+            if shown >= QUERY_RESULTS_MAX:
+                raise OutOfResources("too many matches; narrow the query")
+
+    def _record(self, grant: Grant, query: Query, batch: list[Match], before: int) -> None:
+        self.access.record(
+            grant,
+            EventCode.QUERY_ANSWERED,
+            objects={"study": list(dict.fromkeys(match.study_uid for match in batch))},
+            facts={"level": query.level.value, "matches": len(batch), "matches_before": before},
+            detail={"keys": {key.keyword or f"{key.tag:08X}": _described(key.match) for key in query.keys}},
+        )
+
+
+def _described(match: KeyMatch) -> object:
+    """Return what a key demanded, for the sealed part of the event."""
+    if isinstance(match, Universal):
+        return "*"
+    if isinstance(match, SequenceMatch):
+        return {key.keyword or f"{key.tag:08X}": _described(key.match) for key in match.keys}
+    return asdict(match)

@@ -1,0 +1,222 @@
+"""After a crash, and when the index is lost: what the packs hold is indexed and on record again.
+
+A sealed record carries its own provenance, so its index row *and* the audit event of its ingest can be made again
+from the pack alone. Every step is idempotent: a row is known by its address, an event by the object id.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from leadglass.archive.access import Access, actor_of
+from leadglass.archive.ingest import QUARANTINE_DUPLICATE, stored_event
+from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
+from leadglass.dicom.head import ScannedHead
+from leadglass.dicom.scan import DatasetScanner
+from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
+from leadglass.store.vault.interfaces import Finding, RecoveredPack, RecoveredRecord, Vault
+from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
+from leadglass.trust.identity.models import Principal
+
+_BATCH: Final = 256
+
+
+@dataclass(slots=True)
+class RecoveryReport:
+    """What was done. ``findings`` name packs and offsets; no PHI."""
+
+    packs: int = 0
+    records: int = 0
+    rows_added: int = 0
+    events_added: int = 0
+    octets_cut: int = 0
+    quarantined: int = 0
+    findings: list[Finding] = field(default_factory=list[Finding])
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """Brings index and audit log up to what the vault holds."""
+
+    access: Access
+    vault: Vault
+    index: Index
+
+    def replay(self, principal: Principal) -> RecoveryReport:
+        """Look at every pack that is not noted as closed. Run at each start, before the first door opens."""
+        report = RecoveryReport()
+        closed = self.index.closed_packs()
+        for pack_id in self.vault.pack_ids():
+            if pack_id not in closed:
+                self._replay_pack(pack_id, report)
+        if report.packs:
+            self._record(principal, EventCode.VAULT_RECOVERED, report)
+        return report
+
+    def rebuild(self, principal: Principal, progress: Callable[[int, int], None]) -> RecoveryReport:
+        """Forget the index and make it again from packs and keys alone.
+
+        Args:
+            principal: on whose behalf.
+            progress: called with packs done and packs in all.
+        """
+        report = RecoveryReport()
+        self.index.clear()
+        packs = list(self.vault.pack_ids())
+        for done, pack_id in enumerate(packs):
+            progress(done, len(packs))
+            self._replay_pack(pack_id, report)
+        progress(len(packs), len(packs))
+        self._record(principal, EventCode.VAULT_REINDEXED, report)
+        return report
+
+    def _replay_pack(self, pack_id: bytes, report: RecoveryReport) -> None:
+        try:
+            pack = self.vault.recover(pack_id)
+        except (IntegrityError, KeyUnavailable) as error:
+            report.findings.append(Finding(f"pack {pack_id.hex()}", str(error)))
+            return
+        report.packs += 1
+        report.octets_cut += pack.cut_octets
+        report.records += len(pack.records)
+        known = self.access.audit.recorded([r.address.object_id for r in pack.records], pack.journal_floor)
+        records = iter(pack.records)
+        whole = True
+        while batch := list(islice(records, _BATCH)):
+            whole &= self._replay_batch(pack, batch, known, report)
+        self.access.audit.sync()
+        if whole:
+            self.index.close_pack(pack_id)
+
+    def _replay_batch(
+        self, pack: RecoveredPack, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport
+    ) -> bool:
+        served: list[tuple[RecoveredRecord, IndexEntry]] = []
+        whole = True
+        for record in batch:
+            entry = self._read_head(record, report)
+            if entry is None:
+                whole = False
+            elif record.footer.quarantined:
+                self._quarantine(record, entry, record.footer.quarantined, known, report)
+            else:
+                served.append((record, entry))
+        holders = self.index.add([entry for _, entry in served])
+        for (record, entry), holder in zip(served, holders, strict=True):
+            if holder is None:
+                report.rows_added += 1
+                self._offer_event(EventCode.INSTANCE_STORED, record, entry, known, report)
+            elif self._same_content(entry, holder):
+                self._offer_event(EventCode.INSTANCE_ALREADY_HELD, record, entry, known, report)
+            else:
+                self._quarantine(record, entry, QUARANTINE_DUPLICATE, known, report)
+        return whole
+
+    def _read_head(self, record: RecoveredRecord, report: RecoveryReport) -> IndexEntry | None:
+        footer = record.footer
+        try:
+            sealed = self.vault.open(record.address, footer.identity)
+            try:
+                scanner = DatasetScanner(footer.identity.transfer_syntax_uid)
+                for piece in sealed.stream(footer.dataset_offset):
+                    scanner.feed(piece)
+                    if scanner.head_complete:
+                        break
+            finally:
+                sealed.close()
+        except (IntegrityError, KeyUnavailable, DatasetRefused) as error:
+            where = f"pack {record.address.pack_id.hex()} offset {record.address.offset}"
+            report.findings.append(Finding(where, str(error)))
+            return None
+        return IndexEntry(
+            head=ScannedHead(scanner),
+            address=record.address,
+            dataset_offset=footer.dataset_offset,
+            dataset_length=footer.dataset_length,
+            received_at=footer.origin.received_at,
+        )
+
+    def _quarantine(
+        self, record: RecoveredRecord, entry: IndexEntry, reason: str, known: set[bytes], report: RecoveryReport
+    ) -> None:
+        kept = InstanceRecord(
+            identity=record.footer.identity,
+            address=record.address,
+            dataset_offset=record.footer.dataset_offset,
+            dataset_length=record.footer.dataset_length,
+            received_at=record.footer.origin.received_at,
+        )
+        self.index.add_quarantined(QuarantineEntry(kept, reason))
+        report.quarantined += 1
+        self._offer_event(EventCode.INSTANCE_QUARANTINED, record, entry, known, report)
+
+    def _offer_event(
+        self,
+        code: EventCode,
+        record: RecoveredRecord,
+        entry: IndexEntry,
+        known: set[bytes],
+        report: RecoveryReport,
+    ) -> None:
+        if record.address.object_id in known:
+            return
+        footer = record.footer
+        event = stored_event(
+            code,
+            footer.identity,
+            footer.origin,
+            entry.head.patient_reference(),
+            record.address,
+            footer.dataset_length,
+        )
+        self.access.audit.record(event, durable=False)
+        report.events_added += 1
+
+    def _same_content(self, entry: IndexEntry, holder: InstanceRecord) -> bool:
+        if holder.address == entry.address:
+            return True
+        if (holder.identity, holder.dataset_length) != (entry.head.identity, entry.dataset_length):
+            return False
+        held = self.vault.open(holder.address, holder.identity)
+        mine = self.vault.open(entry.address, entry.head.identity)
+        try:
+            return _equal(held.stream(holder.dataset_offset), mine.stream(entry.dataset_offset))
+        finally:
+            held.close()
+            mine.close()
+
+    def _record(self, principal: Principal, code: EventCode, report: RecoveryReport) -> None:
+        self.access.audit.record(
+            AuditEvent(
+                code=code,
+                at=self.access.clock.now(),
+                actor=actor_of(principal),
+                outcome=Outcome.MINOR_FAILURE if report.findings else Outcome.SUCCESS,
+                facts={
+                    "packs": report.packs,
+                    "records": report.records,
+                    "rows_added": report.rows_added,
+                    "events_added": report.events_added,
+                    "octets_cut": report.octets_cut,
+                    "quarantined": report.quarantined,
+                    "findings": len(report.findings),
+                },
+                detail={"findings": [[finding.where, finding.what] for finding in report.findings[:200]]},
+                correlation_id=principal.correlation_id,
+            )
+        )
+
+
+def _equal(left: Iterator[memoryview], right: Iterator[memoryview]) -> bool:
+    """Compare two streams whose pieces may be cut differently, in constant memory."""
+    left_rest = right_rest = memoryview(b"")
+    while True:
+        left_rest = left_rest or next(left, memoryview(b""))
+        right_rest = right_rest or next(right, memoryview(b""))
+        length = min(len(left_rest), len(right_rest))
+        if length == 0:
+            return len(left_rest) == len(right_rest)
+        if left_rest[:length] != right_rest[:length]:
+            return False
+        left_rest, right_rest = left_rest[length:], right_rest[length:]

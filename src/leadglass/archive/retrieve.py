@@ -1,0 +1,106 @@
+"""Fetching: objects leave, each authenticated on the way, and the log knows before the first byte does.
+
+Source: PS3.4 C.4.2, C.4.3; PS3.15 A.5.3.3 (Begin Transferring), A.5.3.7 (Instances Transferred).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from typing import Final
+
+from leadglass.archive.access import Access, Grant
+from leadglass.base.errors import OutOfResources
+from leadglass.store.index.interfaces import InstanceRecord, Selector
+from leadglass.store.index.writer import IndexWriter
+from leadglass.store.vault.interfaces import SealedObject
+from leadglass.trust.audit.interfaces import EventCode, Outcome
+from leadglass.trust.identity.models import Principal
+from leadglass.trust.policy.interfaces import Permission, Resource
+
+RETRIEVE_INSTANCES_MAX: Final = 65_535
+"""Sub-operations of one retrieve: their counts are US values (PS3.7 9.3.3)."""
+
+_STUDIES_PER_EVENT: Final = 500
+
+
+@dataclass(slots=True)
+class Retrieval:
+    """A granted retrieve. Ends with ``ended``, which puts the outcome on record."""
+
+    access: Access
+    grant: Grant
+    records: Sequence[InstanceRecord]
+    destination: str
+    _over: bool = field(default=False)
+
+    def open(self, record: InstanceRecord) -> SealedObject:
+        """Open one of the granted instances.
+
+        Raises:
+            IntegrityError: it is not what was written; on record already.
+            KeyUnavailable: its key was destroyed.
+        """
+        return self.access.open(self.grant, record)
+
+    def ended(self, *, completed: int, failed: int, warning: int = 0, cancelled: bool = False) -> None:
+        """Put the outcome on record, once."""
+        if self._over:
+            return
+        self._over = True
+        moved = self.grant.permission is Permission.INSTANCE_MOVE
+        self.access.record(
+            self.grant,
+            EventCode.MOVE_ENDED if moved else EventCode.RETRIEVE_ENDED,
+            outcome=Outcome.MINOR_FAILURE if failed else Outcome.SUCCESS,
+            facts={
+                "completed": completed,
+                "failed": failed,
+                "warning": warning,
+                "cancelled": cancelled,
+                "destination": self.destination,
+            },
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Retriever:
+    """Grants retrieves; holds no state."""
+
+    access: Access
+    writer: IndexWriter
+
+    def begin(self, principal: Principal, selector: Selector, *, destination: str = "") -> Retrieval:
+        """Select the instances and put the transfer on record, before any of it is read.
+
+        Args:
+            principal: who asks.
+            selector: what they ask for.
+            destination: AE title of an enrolled device for a move; empty when the objects go to the principal.
+
+        Raises:
+            AccessDenied: policy said no.
+            AuditUnavailable: it cannot be put on record.
+            OutOfResources: more instances than one retrieve may have.
+        """
+        permission = Permission.INSTANCE_MOVE if destination else Permission.INSTANCE_RETRIEVE
+        grant = self.access.permit(principal, permission, Resource("Study", {}))
+        self.writer.barrier()
+        records = list(islice(self.writer.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
+        if len(records) > RETRIEVE_INSTANCES_MAX:
+            raise OutOfResources("more than 65535 instances in one retrieve; ask for less at once")
+        studies = list(dict.fromkeys(record.identity.study_uid for record in records))
+        code = EventCode.MOVE_STARTED if destination else EventCode.RETRIEVE_STARTED
+        for start in range(0, max(len(studies), 1), _STUDIES_PER_EVENT):
+            self.access.record(
+                grant,
+                code,
+                objects={"study": studies[start : start + _STUDIES_PER_EVENT]},
+                facts={
+                    "level": selector.level.value,
+                    "instances": len(records),
+                    "destination": destination or principal.ae_title,
+                },
+            )
+        return Retrieval(
+            access=self.access, grant=grant, records=records, destination=destination or principal.ae_title
+        )
