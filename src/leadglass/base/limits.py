@@ -126,3 +126,18 @@ TOKEN_LIFETIME_SECONDS_MAX: Final = 600
 
 DECISIONS_REMEMBERED_MAX: Final = 10_000
 """Policy decisions in the cache; the least recently used goes first."""
+
+AUDIT_PAYLOAD_BYTES_MAX: Final = 8 * MIB
+"""Sealed payload of one audit entry. A C-MOVE that names 20 000 instances is about 1.5 MiB."""
+
+AUDIT_TOKENS_MAX: Final = 1024
+"""Object tokens that one leaf shows (35 octets each, so 35 KiB); the payload has them all."""
+
+AUDIT_SEGMENT_BYTES_MAX: Final = 16 * MIB
+"""A journal segment is closed when it is longer. The open one is read whole at start: 0.1 s."""
+
+AUDIT_TOKEN_CACHE_MAX: Final = 16_384
+"""Object values whose tokens are remembered: about 4 MiB."""
+
+AUDIT_CHECKPOINT_BYTES_MAX: Final = 64 * KIB
+"""A signed checkpoint with 16 signatures, post-quantum ones included. Source: C2SP signed-note, "Format"."""

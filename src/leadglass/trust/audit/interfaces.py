@@ -146,6 +146,31 @@ class CheckpointSigner(Protocol):
         ...
 
 
+class NoteVerifier(Protocol):
+    """Checks signatures of checkpoints; implemented in ``trust.keys`` from a public key alone.
+
+    It answers for one key. The name and the 32-bit key id that stand in a signature line are audit's own business
+    (``signed_note.key_id``): they follow from the origin, ``algorithm`` and ``public_key``.
+    """
+
+    @property
+    def algorithm(self) -> int:
+        """As ``CheckpointSigner.algorithm``: 1 Ed25519, 2 ECDSA."""
+        ...
+
+    @property
+    def public_key(self) -> bytes:
+        """As ``CheckpointSigner.public_key``: 32 octets of RFC 8032 for type 1, DER SubjectPublicKeyInfo for 2."""
+        ...
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Tell whether ``signature`` is this key's over ``message``; never raises for any octets.
+
+        Type 1: 64 octets of RFC 8032. Type 2: DER ECDSA-Sig-Value over SHA-256 of ``message`` (P-256).
+        """
+        ...
+
+
 class PayloadCipher(Protocol):
     """Seals payloads, makes tokens; implemented in ``trust.keys``. Audit itself never sees a key."""
 
