@@ -1,0 +1,1 @@
+"""Holders of the root key: a file, a passphrase, a systemd credential."""
