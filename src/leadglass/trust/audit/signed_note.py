@@ -61,7 +61,9 @@ def check_name(name: str) -> None:
         UsageError: it is empty or holds a space, a plus sign or a control character.
     """
     if not name or "+" in name or any(c.isspace() or ord(c) < 0x20 for c in name):
-        raise UsageError("a key name of a signed note has no space, plus or control character (C2SP signed-note)")
+        raise UsageError(
+            "a key name of a signed note has no space, plus or control character (C2SP signed-note)"
+        )
 
 
 def sign_note(text: str, name: str, signer: CheckpointSigner) -> bytes:
