@@ -47,6 +47,10 @@ HANDSHAKE_SECONDS: Final = 10.0
 IDLE_SECONDS: Final = 60.0
 """Longest silence in an open association, and longest wait for one write. Orthanc: 30 s; DCMTK: none."""
 
+PROGRESS_BYTES_MIN: Final = 64 * KIB
+"""Octets that earn a peer another ``IDLE_SECONDS``: about 1 KiB/s. Slower than any modality, faster than a slow
+loris."""
+
 DIMSE_REPLY_SECONDS: Final = 60.0
 """Longest wait of our SCU for a response."""
 
