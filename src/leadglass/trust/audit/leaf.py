@@ -28,7 +28,7 @@ can tell what it was, while the leaf still verifies.
 
 import hmac
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
@@ -96,7 +96,8 @@ def clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value, as the callers' 
     if isinstance(value, str):
         return value.encode("utf-8", "backslashreplace").decode()
     if isinstance(value, Mapping):
-        return {clean(k): clean(v) for k, v in value.items()}
+        items = cast("Iterable[tuple[object, object]]", value.items())
+        return {clean(k): clean(v) for k, v in items}
     if isinstance(value, list | tuple | set | frozenset):
         return [clean(v) for v in cast("Collection[Any]", value)]
     if isinstance(value, Phi):
@@ -108,7 +109,8 @@ def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     if isinstance(value, str):
         return value if len(value) <= _CUT_CHARACTERS else value[:_CUT_CHARACTERS] + "…"
     if isinstance(value, dict):
-        return {_cut(k): _cut(v) for k, v in value.items()}
+        items = cast("Iterable[tuple[object, object]]", value.items())
+        return {_cut(k): _cut(v) for k, v in items}
     if isinstance(value, list | tuple):
         return [_cut(v) for v in cast("Collection[Any]", value)]
     return value
