@@ -4,6 +4,7 @@ The index *narrows* (``narrow``), the matcher *decides* (``Responder``): whateve
 those that meet every key by the rules of its value representation are answered.
 """
 
+from leadglass.dicom.query.client import JSONValue, build_identifier, read_response
 from leadglass.dicom.query.models import (
     AnyOf,
     Key,
@@ -18,18 +19,34 @@ from leadglass.dicom.query.models import (
     Universal,
     Wildcard,
 )
+from leadglass.dicom.query.narrow import ColumnCandidates, Narrowing, TokenCandidates, narrow
+from leadglass.dicom.query.parse import UNIQUE_KEYS, parse_identifier, parse_retrieve, unsupported
+from leadglass.dicom.query.respond import Responder, respond
 
 __all__ = [
+    "UNIQUE_KEYS",
     "AnyOf",
+    "ColumnCandidates",
+    "JSONValue",
     "Key",
     "KeyMatch",
     "Model",
+    "Narrowing",
     "Query",
     "Range",
+    "Responder",
     "RetrieveKeys",
     "SequenceMatch",
     "Single",
+    "TokenCandidates",
     "UIDList",
     "Universal",
     "Wildcard",
+    "build_identifier",
+    "narrow",
+    "parse_identifier",
+    "parse_retrieve",
+    "read_response",
+    "respond",
+    "unsupported",
 ]
