@@ -186,6 +186,10 @@ class Vault(Protocol):
         """Authenticate every octet of a pack; yield each whole record, and each finding by name."""
         ...
 
+    def foreign_files(self) -> Iterator[Finding]:
+        """Yield whatever lies in the folder of the packs and is not a pack in its place."""
+        ...
+
     def bytes_used(self) -> int:
         """Octets of all packs."""
         ...
