@@ -44,6 +44,9 @@ ARTIM_SECONDS: Final = 30.0
 HANDSHAKE_SECONDS: Final = 10.0
 """TLS handshake, whole."""
 
+RECEIVE_BUFFER_BYTES: Final = 1 * MIB
+"""Kernel receive buffer of a connection: two CT slices, so that the peer is not stopped while one is sealed."""
+
 IDLE_SECONDS: Final = 60.0
 """Longest silence in an open association, and longest wait for one write. Orthanc: 30 s; DCMTK: none."""
 
@@ -59,6 +62,13 @@ ASSOCIATIONS_MAX: Final = 100
 
 ASSOCIATIONS_PER_ADDRESS_MAX: Final = 32
 """Connections at once from one address, counted before the handshake."""
+
+PEER_PDU_BYTES_MIN: Final = 128
+"""Smallest maximum length of a peer that we send to; below, each octet of data would cost a multiple in headers.
+DCMTK refuses below 4096; 0 means no limit (PS3.8 D.1)."""
+
+UL_BUFFER_BYTES: Final = 256 * KIB
+"""Receive buffer of one association: one PDU of the length that we announce, sixteen TLS records."""
 
 # --- data sets (PS3.5) -----------------------------------------------------------------------------------------
 

@@ -2,7 +2,8 @@
 
 ``Association`` is the machine of both roles. It is handed octets and primitives, and gives back a list of outputs: what
 the driver must do (``Send``, ``StartArtim``, ``StopArtim``, ``OpenConnection``, ``CloseConnection``) and what happened
-(``AssociateRequested``, ``DataFragment``, ...), in order. Perform the list from its first entry to its last.
+(``AssociateRequested``, ``DataFragment``, ...), in order. Octets give an iterator that works out one output at a time, so
+that the machine's state is what the driver has seen: take it to its end, and perform each output before the next.
 
 An acceptor's loop::
 
@@ -10,8 +11,7 @@ An acceptor's loop::
     perform(association.transport_connected())                  # StartArtim
     while not association.closed:
         n = connection.recv_into(association.get_buffer())      # may be called again on buffer[n:], up to its end
-        outputs = association.buffer_updated(n) if n else association.connection_lost()
-        for output in outputs:
+        for output in association.buffer_updated(n) if n else association.connection_lost():
             match output:
                 case DataFragment():                            # the hot path first
                     for event in assembler.receive(output): ... # wire.dimse; its memory lives until get_buffer

@@ -5,17 +5,24 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
+from leadglass.base.errors import RemoteProtocolError
 from leadglass.base.limits import PDU_BYTES_MAX
 from leadglass.wire.ul.pdu import (
     APPLICATION_CONTEXT_NAME,
+    AbortReason,
     AssociateAC,
     AssociateRJ,
     AssociateRQ,
+    AsyncOperations,
     ContextResult,
+    PresentationContextAC,
+    PresentationContextRQ,
     RejectResult,
     RejectSource,
+    RoleSelection,
     SOPClassExtended,
     UserIdentityResponse,
+    UserInformation,
 )
 
 
@@ -104,13 +111,108 @@ def negotiate(
         extended: what we say to an extended negotiation item; None leaves it unanswered, which means no support.
         user_identity_response: what we say to a user identity, where the requestor asked for an answer.
     """
-    raise NotImplementedError
+    asked = rq.user_information
+    answers = tuple(
+        _answer(context, supported.get(context.abstract_syntax)) for context in rq.presentation_contexts
+    )
+    identity = asked.user_identity
+    answer_identity = identity is not None and identity.positive_response_requested
+    return AssociateAC(
+        called_ae_title=rq.called_ae_title,
+        calling_ae_title=rq.calling_ae_title,
+        presentation_contexts=answers,
+        user_information=UserInformation(
+            maximum_length=local.maximum_length,
+            implementation_class_uid=local.implementation_class_uid,
+            implementation_version_name=local.implementation_version_name,
+            # Synchronous only, which is also what an answer without the item means. Source: PS3.7 D.3.3.3.
+            async_operations=None if asked.async_operations is None else AsyncOperations(1, 1),
+            role_selections=_answer_roles(asked.role_selections, roles or {}),
+            sop_class_extended=tuple(
+                answer for item in asked.sop_class_extended if (answer := extended(item)) is not None
+            ),
+            user_identity_response=user_identity_response if answer_identity else None,
+        ),
+    )
+
+
+def _answer(context: PresentationContextRQ, offer: Offer | None) -> PresentationContextAC:
+    # The transfer syntax of a refused context is not significant (PS3.8 9.3.3.2), but some peers parse it: send one.
+    first = context.transfer_syntaxes[0]
+    if offer is None:
+        result, transfer_syntax = ContextResult.ABSTRACT_SYNTAX_NOT_SUPPORTED, first
+    elif isinstance(offer, ContextResult):
+        result, transfer_syntax = offer, first
+    elif isinstance(offer, AnyTransferSyntax):
+        result, transfer_syntax = ContextResult.ACCEPTANCE, first
+    else:
+        chosen = next((uid for uid in offer if uid in context.transfer_syntaxes), None)
+        result = ContextResult.TRANSFER_SYNTAXES_NOT_SUPPORTED if chosen is None else ContextResult.ACCEPTANCE
+        transfer_syntax = first if chosen is None else chosen
+    return PresentationContextAC(context.context_id, result, transfer_syntax)
+
+
+def _answer_roles(asked: tuple[RoleSelection, ...], roles: Mapping[str, Roles]) -> tuple[RoleSelection, ...]:
+    """Answer 1 only to a proposed 1. Source: PS3.7 D.3.3.4.2."""
+    answers: dict[str, RoleSelection] = {}
+    for role in asked:
+        ours = roles.get(role.sop_class_uid)
+        if ours is not None:
+            answers[role.sop_class_uid] = RoleSelection(
+                role.sop_class_uid, scu=role.scu and ours.scu, scp=role.scp and ours.scp
+            )
+    return tuple(answers.values())
 
 
 def accepted_contexts(rq: AssociateRQ, ac: AssociateAC) -> dict[int, AcceptedContext]:
     """Return the agreed contexts by id; an acceptor may call it too, with its own answer.
 
+    A proposed context that the answer leaves out is not agreed.
+
     Raises:
         RemoteProtocolError: the answer holds something that was not asked for.
     """
-    raise NotImplementedError
+    proposed = {context.context_id: context for context in rq.presentation_contexts}
+    roles = _agreed_roles(rq.user_information, ac.user_information)
+    agreed: dict[int, AcceptedContext] = {}
+    for answer in ac.presentation_contexts:
+        context = proposed.get(answer.context_id)
+        if context is None:
+            raise _lie("a presentation context is answered that was not proposed")
+        if answer.result is not ContextResult.ACCEPTANCE:
+            continue
+        if answer.transfer_syntax not in context.transfer_syntaxes:
+            raise _lie("a transfer syntax is accepted that was not proposed")
+        role = roles.get(context.abstract_syntax, Roles())
+        agreed[answer.context_id] = AcceptedContext(
+            answer.context_id, context.abstract_syntax, answer.transfer_syntax, role.scu, role.scp
+        )
+    _check_window(rq.user_information.async_operations, ac.user_information.async_operations)
+    return agreed
+
+
+def _agreed_roles(asked: UserInformation, answered: UserInformation) -> dict[str, Roles]:
+    """Source: PS3.7 D.3.3.4: without an answer the requestor is SCU, and only that."""
+    proposed = {role.sop_class_uid: role for role in asked.role_selections}
+    agreed: dict[str, Roles] = {}
+    for answer in answered.role_selections:
+        proposal = proposed.get(answer.sop_class_uid)
+        if proposal is None:
+            raise _lie("a role is answered that was not proposed")
+        # A 1 in answer to a 0 breaks PS3.7 D.3.3.4.2, but happens; what was not proposed is not agreed.
+        agreed[answer.sop_class_uid] = Roles(scu=answer.scu and proposal.scu, scp=answer.scp and proposal.scp)
+    return agreed
+
+
+def _check_window(asked: AsyncOperations | None, answered: AsyncOperations | None) -> None:
+    """Source: PS3.7 D.3.3.3.2: the answer is at most what was asked for; 0 is unlimited, no item is (1, 1)."""
+    if answered is None:
+        return
+    window = asked or AsyncOperations(1, 1)
+    for ours, theirs in ((window.invoked, answered.invoked), (window.performed, answered.performed)):
+        if ours and (theirs == 0 or theirs > ours):
+            raise _lie("a wider asynchronous operations window is answered than was asked for")
+
+
+def _lie(what: str) -> RemoteProtocolError:
+    return RemoteProtocolError(what, abort_reason=AbortReason.INVALID_PARAMETER_VALUE)
