@@ -150,7 +150,10 @@ class Access:
                 at=self.clock.now(),
                 actor=actor_of(principal),
                 outcome=Outcome.SERIOUS_FAILURE,
-                objects={"study": (record.identity.study_uid,), "instance": (record.identity.sop_instance_uid,)},
+                objects={
+                    "study": (record.identity.study_uid,),
+                    "instance": (record.identity.sop_instance_uid,),
+                },
                 facts={
                     "what": what,
                     "pack": record.address.pack_id.hex(),

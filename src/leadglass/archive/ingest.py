@@ -20,7 +20,13 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from leadglass.archive.access import Access, Grant, actor_of
-from leadglass.base.errors import AccessDenied, DatasetRefused, DuplicateObject, LeadglassError, OutOfResources
+from leadglass.base.errors import (
+    AccessDenied,
+    DatasetRefused,
+    DuplicateObject,
+    LeadglassError,
+    OutOfResources,
+)
 from leadglass.base.ids import UID
 from leadglass.base.limits import DATASET_HEAD_BYTES_MAX, OBJECT_BYTES_MAX
 from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
@@ -59,7 +65,12 @@ class Stored:
 
 
 def stored_event(
-    code: EventCode, identity: ObjectIdentity, origin: Origin, patient: str, address: RecordAddress, octets: int
+    code: EventCode,
+    identity: ObjectIdentity,
+    origin: Origin,
+    patient: str,
+    address: RecordAddress,
+    octets: int,
 ) -> AuditEvent:
     """Return the event of an ingest; recovery makes the very same one from the sealed record.
 
@@ -303,7 +314,13 @@ class Incoming:
         )
 
     def _record_event(
-        self, code: EventCode, identity: ObjectIdentity, origin: Origin, address: RecordAddress, *, durable: bool = False
+        self,
+        code: EventCode,
+        identity: ObjectIdentity,
+        origin: Origin,
+        address: RecordAddress,
+        *,
+        durable: bool = False,
     ) -> None:
         patient = ScannedHead(self._scanner).patient_reference()
         event = stored_event(code, identity, origin, patient, address, self._received)

@@ -138,7 +138,12 @@ class Recovery:
         )
 
     def _quarantine(
-        self, record: RecoveredRecord, entry: IndexEntry, reason: str, known: set[bytes], report: RecoveryReport
+        self,
+        record: RecoveredRecord,
+        entry: IndexEntry,
+        reason: str,
+        known: set[bytes],
+        report: RecoveryReport,
     ) -> None:
         kept = InstanceRecord(
             identity=record.footer.identity,

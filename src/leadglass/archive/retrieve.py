@@ -3,16 +3,20 @@
 Source: PS3.4 C.4.2, C.4.3; PS3.15 A.5.3.3 (Begin Transferring), A.5.3.7 (Instances Transferred).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Final
+from typing import Final, Protocol
 
 from leadglass.archive.access import Access, Grant
-from leadglass.base.errors import OutOfResources
-from leadglass.store.index.interfaces import InstanceRecord, Selector
+from leadglass.base.errors import IntegrityError, OutOfResources
+from leadglass.dicom.query import RetrieveKeys
+from leadglass.dicom.transcode import can_transcode
+from leadglass.store.index.interfaces import (
+    InstanceRecord as InstanceRecord,  # doors name it, and may not import store
+)
+from leadglass.store.index.interfaces import Selector
 from leadglass.store.index.writer import IndexWriter
-from leadglass.store.vault.interfaces import SealedObject
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission, Resource
@@ -23,6 +27,18 @@ RETRIEVE_INSTANCES_MAX: Final = 65_535
 _STUDIES_PER_EVENT: Final = 500
 
 
+class Transcoder(Protocol):
+    """Decodes to an uncompressed transfer syntax; implemented in ``archive.transcoding``."""
+
+    def transcode(self, dataset: bytes, stored_as: str, wanted: str) -> bytes:
+        """Return the data set in the wanted transfer syntax.
+
+        Raises:
+            DatasetRefused: it cannot be decoded.
+        """
+        ...
+
+
 @dataclass(slots=True)
 class Retrieval:
     """A granted retrieve. Ends with ``ended``, which puts the outcome on record."""
@@ -31,16 +47,38 @@ class Retrieval:
     grant: Grant
     records: Sequence[InstanceRecord]
     destination: str
+    transcoder: Transcoder
     _over: bool = field(default=False)
 
-    def open(self, record: InstanceRecord) -> SealedObject:
-        """Open one of the granted instances.
+    def dataset(self, record: InstanceRecord, transfer_syntax_uid: str) -> Iterator[bytes | memoryview]:
+        """Yield the data set of one of the granted instances, in that transfer syntax.
+
+        As stored it is streamed, each piece valid until the next is asked for; otherwise it is decoded whole in a
+        process of its own.
 
         Raises:
             IntegrityError: it is not what was written; on record already.
             KeyUnavailable: its key was destroyed.
+            DatasetRefused: it cannot be decoded.
         """
-        return self.access.open(self.grant, record)
+        sealed = self.access.open(self.grant, record)
+        try:
+            stored_as = record.identity.transfer_syntax_uid
+            pieces = sealed.stream(record.dataset_offset)
+            if transfer_syntax_uid == stored_as:
+                yield from pieces
+            else:
+                yield self.transcoder.transcode(b"".join(pieces), stored_as, transfer_syntax_uid)
+        except IntegrityError as error:
+            self.access.record_damage(self.grant.principal, record, str(error))
+            raise
+        finally:
+            sealed.close()
+
+    def can_send(self, record: InstanceRecord, transfer_syntax_uid: str) -> bool:
+        """Tell whether that instance can be had in that transfer syntax."""
+        stored_as = record.identity.transfer_syntax_uid
+        return stored_as == transfer_syntax_uid or can_transcode(stored_as, transfer_syntax_uid)
 
     def ended(self, *, completed: int, failed: int, warning: int = 0, cancelled: bool = False) -> None:
         """Put the outcome on record, once."""
@@ -68,13 +106,14 @@ class Retriever:
 
     access: Access
     writer: IndexWriter
+    transcoder: Transcoder
 
-    def begin(self, principal: Principal, selector: Selector, *, destination: str = "") -> Retrieval:
+    def begin(self, principal: Principal, keys: RetrieveKeys, *, destination: str = "") -> Retrieval:
         """Select the instances and put the transfer on record, before any of it is read.
 
         Args:
             principal: who asks.
-            selector: what they ask for.
+            keys: what they ask for.
             destination: AE title of an enrolled device for a move; empty when the objects go to the principal.
 
         Raises:
@@ -84,6 +123,13 @@ class Retriever:
         """
         permission = Permission.INSTANCE_MOVE if destination else Permission.INSTANCE_RETRIEVE
         grant = self.access.permit(principal, permission, Resource("Study", {}))
+        selector = Selector(
+            level=keys.level,
+            patient_id=keys.patient_id.reveal(),
+            study_uids=keys.study_uids,
+            series_uids=keys.series_uids,
+            sop_instance_uids=keys.sop_instance_uids,
+        )
         self.writer.barrier()
         records = list(islice(self.writer.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
         if len(records) > RETRIEVE_INSTANCES_MAX:
@@ -96,11 +142,15 @@ class Retriever:
                 code,
                 objects={"study": studies[start : start + _STUDIES_PER_EVENT]},
                 facts={
-                    "level": selector.level.value,
+                    "level": keys.level.value,
                     "instances": len(records),
                     "destination": destination or principal.ae_title,
                 },
             )
         return Retrieval(
-            access=self.access, grant=grant, records=records, destination=destination or principal.ae_title
+            access=self.access,
+            grant=grant,
+            records=records,
+            destination=destination or principal.ae_title,
+            transcoder=self.transcoder,
         )

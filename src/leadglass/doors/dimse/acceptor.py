@@ -21,6 +21,7 @@ from leadglass.doors.dimse import commitment_scp, find_scp, retrieve_scp, store_
 from leadglass.doors.dimse.connection import Connection
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
+from leadglass.trust.certs.tls import TLSFacts
 from leadglass.trust.identity.models import PeerFacts, Principal, Unrecognised
 from leadglass.trust.policy.interfaces import Denied, Permission, Resource
 from leadglass.wire.dimse.assembly import CommandReceived
@@ -55,24 +56,31 @@ class Acceptor:
         """Put a connection that was closed before its handshake on record."""
         self._record_refusal(PeerFacts("", address, "", ""), reason, "")
 
-    def serve(self, sock: ssl.SSLSocket, address: str, certificate_sha256: str) -> None:
+    def serve(self, sock: ssl.SSLSocket, address: str, tls: TLSFacts) -> None:
         """Serve one connection until it is over."""
-        tls = f"{sock.version()} {(sock.cipher() or ('',))[0]}"
         correlation_id = secrets.token_hex(8)
         connection = Connection(sock, Association(), self._services.clock)
         try:
             connection.perform(connection.association.transport_connected())
             event = connection.next_event()
             if not isinstance(event, AssociateRequested):
-                reason = str(event.error) if isinstance(event, ProtocolViolation) else "no association was requested"
-                self._record_refusal(PeerFacts(certificate_sha256, address, "", "", tls), reason, correlation_id)
+                reason = (
+                    str(event.error)
+                    if isinstance(event, ProtocolViolation)
+                    else "no association was requested"
+                )
+                self._record_refusal(
+                    PeerFacts(tls.certificate_sha256, address, "", "", tls.description),
+                    reason,
+                    correlation_id,
+                )
                 return
             facts = PeerFacts(
-                certificate_sha256=certificate_sha256,
+                certificate_sha256=tls.certificate_sha256,
                 address=address,
                 calling_ae_title=event.rq.calling_ae_title,
                 called_ae_title=event.rq.called_ae_title,
-                tls=tls,
+                tls=tls.description,
             )
             state = self._associate(connection, event.rq, facts, correlation_id)
             if state is not None:

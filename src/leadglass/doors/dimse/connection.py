@@ -61,7 +61,12 @@ class Connection:
     """
 
     def __init__(
-        self, sock: ssl.SSLSocket, association: Association, clock: Clock, *, idle_seconds: float = IDLE_SECONDS
+        self,
+        sock: ssl.SSLSocket,
+        association: Association,
+        clock: Clock,
+        *,
+        idle_seconds: float = IDLE_SECONDS,
     ) -> None:
         sock.setblocking(False)
         self.association = association
@@ -136,7 +141,10 @@ class Connection:
     # --- sending -----------------------------------------------------------------------------------------------
 
     def send_message(
-        self, context_id: int, message: Message, dataset: Iterable[bytes | bytearray | memoryview] | None = None
+        self,
+        context_id: int,
+        message: Message,
+        dataset: Iterable[bytes | bytearray | memoryview] | None = None,
     ) -> None:
         """Send a command set, and the data set in any cut.
 
@@ -151,7 +159,7 @@ class Connection:
         pending: bytes | bytearray | memoryview = b""
         pieces = iter(dataset)
         for piece in pieces:
-            if len(pending):
+            if pending:
                 buffers += association.data(context_id, is_command=False, payload=pending, is_last=False)
                 self._write_all(buffers)
                 buffers = []
@@ -271,7 +279,9 @@ class Connection:
             self._artim_deadline = None
             self._take(self.association.artim_expired())
             return
-        self._events.append(ProtocolViolation(RemoteProtocolError("the peer was silent, or too slow, for too long")))
+        self._events.append(
+            ProtocolViolation(RemoteProtocolError("the peer was silent, or too slow, for too long"))
+        )
         self.abort()
 
     def restart_idle_timer(self) -> None:

@@ -5,7 +5,6 @@ nobody. Connections are counted before the handshake, per address and in all.
 """
 
 import contextlib
-import hashlib
 import socket
 import ssl
 import threading
@@ -15,12 +14,13 @@ from typing import Protocol
 
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import ASSOCIATIONS_PER_ADDRESS_MAX, HANDSHAKE_SECONDS, RECEIVE_BUFFER_BYTES
+from leadglass.trust.certs.tls import TLSFacts, failure_words, peer_facts
 
 
 class ConnectionServer(Protocol):
     """Serves one connection in its own thread; implemented by ``acceptor``."""
 
-    def serve(self, sock: ssl.SSLSocket, address: str, certificate_sha256: str) -> None:
+    def serve(self, sock: ssl.SSLSocket, address: str, tls: TLSFacts) -> None:
         """Serve until the connection is over; owns the socket."""
         ...
 
@@ -74,7 +74,9 @@ class Listener:
         """
         family = socket.AF_INET6 if ":" in self._host else socket.AF_INET
         try:
-            self._socket = socket.create_server((self._host, self._requested_port), family=family, backlog=128)
+            self._socket = socket.create_server(
+                (self._host, self._requested_port), family=family, backlog=128
+            )
         except OSError as error:
             raise ConfigurationError(
                 f"cannot listen on {self._host} port {self._requested_port}: {error.strerror}",
@@ -132,7 +134,9 @@ class Listener:
     def _admit(self, sock: socket.socket, address: str) -> None:
         with self._lock:
             total = len(self._open)
-            crowded = self._per_address[address] >= ASSOCIATIONS_PER_ADDRESS_MAX or total >= self._connections_max
+            crowded = (
+                self._per_address[address] >= ASSOCIATIONS_PER_ADDRESS_MAX or total >= self._connections_max
+            )
             if not crowded:
                 self._per_address[address] += 1
                 self._open.add(sock)
@@ -140,7 +144,9 @@ class Listener:
             sock.close()
             self._server.connection_refused(address, "too many connections at once")
             return
-        thread = threading.Thread(target=self._serve, args=(sock, address), name=f"dimse-{address}", daemon=True)
+        thread = threading.Thread(
+            target=self._serve, args=(sock, address), name=f"dimse-{address}", daemon=True
+        )
         with self._lock:
             self._threads.add(thread)
         thread.start()
@@ -149,9 +155,7 @@ class Listener:
         try:
             tls = self._handshake(sock, address)
             if tls is not None:
-                certificate = tls.getpeercert(binary_form=True)
-                fingerprint = hashlib.sha256(certificate).hexdigest() if certificate else ""
-                self._server.serve(tls, address, fingerprint)
+                self._server.serve(tls, address, peer_facts(tls))
         finally:
             sock.close()
             with self._lock:
@@ -167,11 +171,6 @@ class Listener:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             sock.settimeout(HANDSHAKE_SECONDS)
             return self._tls().wrap_socket(sock, server_side=True)
-        except ssl.SSLError as error:
-            # OpenSSL's own word (WRONG_VERSION_NUMBER, PEER_DID_NOT_RETURN_A_CERTIFICATE, ...): never peer data.
-            self._server.handshake_failed(address, f"TLS handshake failed: {error.reason or 'unknown'}")
-        except TimeoutError:
-            self._server.handshake_failed(address, "TLS handshake took too long")
-        except OSError:
-            self._server.handshake_failed(address, "the peer went away in the TLS handshake")
+        except OSError as error:  # ssl.SSLError and TimeoutError among them
+            self._server.handshake_failed(address, f"TLS handshake: {failure_words(error)}")
         return None

@@ -41,7 +41,9 @@ def _store(
         return status, "the UIDs of the request cannot be right"
     if state.store_session is None:
         try:
-            grant = services.access.permit(state.principal, Permission.INSTANCE_STORE, Resource("Instance", {}))
+            grant = services.access.permit(
+                state.principal, Permission.INSTANCE_STORE, Resource("Instance", {})
+            )
         except (AccessDenied, LeadglassError) as error:
             _swallow(state)
             return error.dimse_status, str(error)
