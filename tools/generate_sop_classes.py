@@ -1,4 +1,4 @@
-"""Write the tables of UIDs and value representations in leadglass.dicom from pydicom's dictionaries.
+"""Write the tables of UIDs and sequences in leadglass.dicom from pydicom's dictionaries.
 
     python tools/generate_sop_classes.py            rewrite the rows between the markers
     python tools/generate_sop_classes.py --check    exit 1 where a file differs
@@ -9,7 +9,6 @@ is an error, so the additions go away by themselves when pydicom catches up.
 
 import re
 import sys
-from collections import defaultdict
 from pathlib import Path
 
 from pydicom._dicom_dict import DicomDictionary
@@ -123,22 +122,9 @@ def syntax_rows() -> list[str]:
     return lines
 
 
-def dictionary_rows() -> list[str]:
-    by_vr: dict[str, list[int]] = defaultdict(list)
-    for tag, (vr, *_rest) in DicomDictionary.items():
-        if tag >> 16 in (0x0000, 0x0002, 0xFFFE) or vr == "NONE":
-            continue  # not elements of a data set
-        # "US or SS", "OB or OW": unsigned and 16-bit words are the usual ones, and the octets are the same
-        by_vr[
-            {"US or SS": "US", "OB or OW": "OW", "US or OW": "US", "US or SS or OW": "US"}.get(vr, vr)
-        ].append(tag)
-    lines = []
-    for vr in sorted(by_vr):
-        lines.append(f'    "{vr}": (\n')
-        tags = [f"0x{tag:08X}" for tag in sorted(by_vr[vr])]
-        lines += ["        " + ", ".join(tags[i : i + 8]) + ",\n" for i in range(0, len(tags), 8)]
-        lines.append("    ),\n")
-    return lines
+def sequence_rows() -> list[str]:
+    tags = [f"0x{tag:08X}" for tag, (vr, *_rest) in sorted(DicomDictionary.items()) if vr == "SQ"]
+    return ["    " + ", ".join(tags[i : i + 8]) + ",\n" for i in range(0, len(tags), 8)]
 
 
 def main() -> int:
@@ -147,7 +133,7 @@ def main() -> int:
     for name, rows in (
         ("sop_classes.py", storage_rows()),
         ("syntaxes.py", syntax_rows()),
-        ("dictionary.py", dictionary_rows()),
+        ("sequences.py", sequence_rows()),
     ):
         path = ROOM / name
         text = path.read_text(encoding="utf-8")

@@ -7,7 +7,7 @@ depend on the object's size.
 What is refused, because readers would disagree about it or could not read it at all:
 
 - an element, item or sequence that ends outside of what contains it, or after the end of the data set;
-- groups 0000 to 0007 inside a data set (commands, file meta, DICOMDIR records), delimiters where nothing is open;
+- groups 0000, 0002, 0004 and 0006 inside a data set (commands, file meta, DICOMDIR records), delimiters where nothing is open;
 - nesting beyond ``SEQUENCE_DEPTH_MAX``, more than ``ELEMENTS_MAX`` elements, deflate ratios beyond the bound;
 - the same wanted attribute twice with different values: one reader would show one patient, another one the other.
 
@@ -39,7 +39,7 @@ from leadglass.base.limits import (
 )
 from leadglass.base.objects import ObjectIdentity
 from leadglass.dicom.attributes import BY_TAG, CAPTURED_TAGS
-from leadglass.dicom.dictionary import SEQUENCE_TAGS
+from leadglass.dicom.sequences import SEQUENCE_TAGS
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
 MISMATCH: Final = 0xA900
@@ -58,6 +58,8 @@ _UNDEFINED: Final = 0xFFFFFFFF
 _WINDOW: Final = 16 * KIB
 """Octets looked at in one go: the head of most objects. Values beyond are never copied."""
 _INFLATE_STEP: Final = 256 * KIB
+_AFTER_STREAM_MAX: Final = 9
+"""A gzip trailer (CRC-32 and length, RFC 1952) and one octet of padding."""
 
 _SHORT_VRS: Final = [
     "AE",
@@ -122,10 +124,6 @@ class _Encoding:
     item_end: int
     sequence_end: int
 
-    def tag(self, key: int) -> int:
-        """Return the tag of a header's first four octets as they were read."""
-        return key if self.big_endian else (key & 0xFFFF) << 16 | key >> 16
-
 
 def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
     """Build the constants; tags are kept as the four octets read as one number, which saves work per element."""
@@ -150,7 +148,7 @@ def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
         sequence=code("SQ"),
         unknown=code("UN"),
         names=MappingProxyType({code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}),
-        low_groups=key(0xFFF8_0000),
+        low_groups=key(0xFFF9_0000),
         wanted=MappingProxyType({key(tag): tag for tag in CAPTURED_TAGS}),
         sequence_tags=frozenset(map(key, SEQUENCE_TAGS)),
         special=frozenset(map(key, (*SEQUENCE_TAGS, *_DELIMITERS))),
@@ -177,17 +175,30 @@ def encoding_of(syntax: TransferSyntax) -> _Encoding:
     return _EXPLICIT_BIG if syntax.big_endian else _EXPLICIT_LITTLE
 
 
-@dataclass(frozen=True, slots=True)
-class CapturedValue:
-    """One value as received.
+CapturedValue = tuple[str, bytes]
+"""VR as in the data set (empty for implicit VR), and the octets of the value as received, padding included; those of a
+sequence without its final delimiter."""
 
-    Attributes:
-        vr: as in the data set; empty for implicit VR.
-        raw: the octets of the value, padding included; of a sequence, without its final delimiter.
+
+def check_identity(identity: ObjectIdentity, sop_class_uid: str, sop_instance_uid: str) -> None:
+    """Compare the data set with the command that announced it.
+
+    Args:
+        identity: of the data set.
+        sop_class_uid: Affected SOP Class UID (0000,0002).
+        sop_instance_uid: Affected SOP Instance UID (0000,1000).
+
+    Raises:
+        DatasetRefused: they differ (0xA900). Source: PS3.4 B.2.3, PS3.7 9.1.1.1.
     """
-
-    vr: str
-    raw: bytes
+    if identity.sop_class_uid != sop_class_uid:
+        raise DatasetRefused(
+            "the data set is of another SOP class than the command says", dimse_status=MISMATCH
+        )
+    if identity.sop_instance_uid != sop_instance_uid:
+        raise DatasetRefused(
+            "the data set is another SOP instance than the command says", dimse_status=MISMATCH
+        )
 
 
 class DatasetScanner:
@@ -197,7 +208,7 @@ class DatasetScanner:
     """
 
     __slots__ = (
-        "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity_keys", "_inflated", "_inflater",
+        "_after_stream", "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity_keys", "_inflated", "_inflater",
         "_inside", "_limit", "_need", "_octets_in", "_outer", "_past_head", "_recorded", "_recording", "_recording_vr",
         "_skip", "_syntax", "_undefined",
     )  # fmt: skip
@@ -235,6 +246,7 @@ class DatasetScanner:
         self._identified = False
         self._past_head = False
         self._inflated = 0
+        self._after_stream = 0
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if known.deflated else None
 
     @property
@@ -300,10 +312,9 @@ class DatasetScanner:
         """Return what was kept so far, by tag, in the order received."""
         encoding = encoding_of(self._syntax)
         names = encoding.names
-        return {
-            encoding.tag(key): CapturedValue(names.get(vr, "" if encoding.implicit else "UN"), raw)
-            for key, (vr, raw) in self._captured.items()
-        }
+        wanted = encoding.wanted
+        other = "" if encoding.implicit else "UN"
+        return {wanted[key]: (names.get(vr, other), raw) for key, (vr, raw) in self._captured.items()}
 
     def identity(self) -> ObjectIdentity:
         """Return the UIDs of the object.
@@ -340,7 +351,7 @@ class DatasetScanner:
         inflater = self._inflater
         assert inflater is not None
         if inflater.eof:
-            self._refuse_after_stream(bytes(data))
+            self._take_after_stream(len(data))
             return
         try:
             piece = inflater.decompress(data, _INFLATE_STEP)
@@ -349,15 +360,15 @@ class DatasetScanner:
                 if self._inflated > MIB and self._inflated > INFLATE_RATIO_MAX * self._octets_in:
                     raise DatasetRefused("the deflated data set expands beyond what is believable")
                 self._scan(piece)
-                piece = b"" if inflater.eof else inflater.decompress(inflater.unconsumed_tail, _INFLATE_STEP)
+                piece = inflater.decompress(inflater.unconsumed_tail, _INFLATE_STEP)
         except zlib.error as error:
             raise DatasetRefused("the deflated data set is not a deflate stream (PS3.5 A.5)") from error
-        self._refuse_after_stream(inflater.unused_data)
+        self._take_after_stream(len(inflater.unused_data))
 
-    @staticmethod
-    def _refuse_after_stream(rest: bytes) -> None:
-        """PS3.5 A.5 allows one NUL after the stream; more NULs hide nothing, anything else would."""
-        if rest.strip(b"\0"):
+    def _take_after_stream(self, octets: int) -> None:
+        """Allow the padding of PS3.5 A.5 and the checksum that some senders leave there, but nothing to hide in."""
+        self._after_stream += octets
+        if self._after_stream > _AFTER_STREAM_MAX:
             raise DatasetRefused("octets follow the deflated stream (PS3.5 A.5)")
 
     # --- windows --------------------------------------------------------------------------------------------------
@@ -691,7 +702,7 @@ def _is_later_vr(buf: bytes, pos: int) -> bool:
 
 
 def _refuse_group() -> NoReturn:
-    raise DatasetRefused("an element of group 0000 to 0007 stands in the data set (PS3.5 7.1)")
+    raise DatasetRefused("an element of group 0000, 0002, 0004 or 0006 stands in the data set (PS3.5 7.1)")
 
 
 def _refuse_delimiter() -> NoReturn:
@@ -703,7 +714,9 @@ def _refuse_item() -> NoReturn:
 
 
 def _refuse_vr() -> NoReturn:
-    raise DatasetRefused("an element has no value representation (PS3.5 7.1.2)")
+    raise DatasetRefused(
+        "an element has no value representation, although the transfer syntax is explicit (PS3.5 7.1.2)"
+    )
 
 
 def _refuse_undefined() -> NoReturn:

@@ -1,0 +1,244 @@
+"""The head of an object in the form that the index keeps, worked out from what the scanner captured.
+
+Most objects come into a series that is known already, so only the instance level of them is ever asked for: levels are
+made when asked.
+
+Garbage is harmless: a value that does not fit its column is absent there and stays, as received, in the sealed data
+set. A column of None therefore means "absent or unfit"; who narrows by a column must keep such rows.
+
+**Invariant:** nothing here raises on any captured value; identifiers appear only in ``tokens`` and ``sealed``.
+"""
+
+import re
+import struct
+from collections.abc import Mapping
+from typing import Final
+
+from leadglass.base.errors import DatasetRefused
+from leadglass.base.objects import ObjectIdentity
+from leadglass.dicom.attributes import (
+    BY_KEYWORD,
+    SPECIFIC_CHARACTER_SET,
+    Attribute,
+    Kind,
+    attributes_at,
+)
+from leadglass.dicom.match import integer_of, span
+from leadglass.dicom.models import Level, LevelHead, PlainValue
+from leadglass.dicom.normalise import fold_person_name, fold_text
+from leadglass.dicom.scan import CapturedValue, DatasetScanner
+from leadglass.dicom.syntaxes import (
+    EXPLICIT_VR_BIG_ENDIAN,
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+)
+
+_CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII)
+"""Value of a CS. What is not one might be a name in the wrong place, and stays out of the clear. Source: PS3.5 6.2."""
+
+_BINARY_INTEGERS: Final = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
+_SWAPPED_OCTETS: Final = {"US": 2, "SS": 2, "AT": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
+_TEXT_VRS: Final = frozenset(
+    ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
+)
+_LONG_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
+
+
+def _sorted_for_sealing(*levels: Level) -> tuple[tuple[int, bytes, Attribute], ...]:
+    """Return tag, its little-endian octets and attribute of what can be sealed, in the order of a data set."""
+    rows = [a for level in levels for a in attributes_at(level) if a.kind is not Kind.COMPUTED]
+    return tuple(
+        (a.tag, struct.pack("<HH", a.tag >> 16, a.tag & 0xFFFF), a) for a in sorted(rows, key=lambda a: a.tag)
+    )
+
+
+_STUDY_ROWS: Final = _sorted_for_sealing(Level.PATIENT, Level.STUDY)
+_SERIES_ROWS: Final = _sorted_for_sealing(Level.SERIES)
+_INSTANCE_ROWS: Final = _sorted_for_sealing(Level.IMAGE)
+_PATIENT_ID: Final = BY_KEYWORD["PatientID"]
+_ISSUER: Final = BY_KEYWORD["IssuerOfPatientID"]
+
+
+class ScannedHead:
+    """A ``models.Head`` made of what a scanner captured."""
+
+    __slots__ = ("_big_endian", "_captured", "_character_set", "_identity", "_implicit")
+
+    def __init__(
+        self,
+        identity: ObjectIdentity,
+        captured: Mapping[int, CapturedValue],
+        *,
+        implicit_vr: bool = False,
+        big_endian: bool = False,
+    ) -> None:
+        """Keep what was captured.
+
+        Args:
+            identity: as ``DatasetScanner.identity`` gives it.
+            captured: as ``DatasetScanner.captured`` gives it.
+            implicit_vr: of the object's transfer syntax.
+            big_endian: as above.
+        """
+        self._identity = identity
+        self._captured = captured
+        self._implicit = implicit_vr
+        self._big_endian = big_endian
+        found = captured.get(SPECIFIC_CHARACTER_SET)
+        self._character_set = b"" if found is None else found[1].strip(b" \0")
+
+    @classmethod
+    def of(cls, scanner: DatasetScanner) -> "ScannedHead":
+        """Return the head of what ``scanner`` has read, usually after ``finish``.
+
+        Raises:
+            DatasetRefused: a UID of the identity is missing or none.
+        """
+        syntax = scanner.transfer_syntax
+        return cls(
+            scanner.identity(),
+            scanner.captured(),
+            implicit_vr=syntax.implicit_vr,
+            big_endian=syntax.big_endian,
+        )
+
+    @property
+    def identity(self) -> ObjectIdentity:
+        """The object's UIDs and its transfer syntax."""
+        return self._identity
+
+    def study(self) -> LevelHead:
+        """Patient and study attributes."""
+        return self._level(_STUDY_ROWS)
+
+    def series(self) -> LevelHead:
+        """Series attributes."""
+        return self._level(_SERIES_ROWS)
+
+    def instance(self) -> LevelHead:
+        """Instance attributes."""
+        return self._level(_INSTANCE_ROWS)
+
+    def patient_reference(self) -> str:
+        """Patient ID and issuer, folded, joined by ``^^^`` as HL7 does (CX); empty without a Patient ID."""
+        values = [" ".join(self._tokens(attribute)) for attribute in (_PATIENT_ID, _ISSUER)]
+        return "" if not values[0] else "^^^".join(value for value in values if value)
+
+    # --- one level ------------------------------------------------------------------------------------------------
+
+    def _level(self, rows: tuple[tuple[int, bytes, Attribute], ...]) -> LevelHead:
+        captured = self._captured
+        plain: dict[str, PlainValue] = {}
+        tokens: dict[str, tuple[str, ...]] = {}
+        sealed: list[bytes] = []
+        if self._character_set:
+            sealed.append(_element(b"\x08\x00\x05\x00", "CS", self._character_set))
+        for tag, header, attribute in rows:
+            found = captured.get(tag)
+            kind = attribute.kind
+            if kind is Kind.PLAIN:
+                plain[attribute.column] = None if found is None else self._plain(attribute, found)
+            if found is None:
+                continue
+            if kind is Kind.TOKEN:
+                values = self._tokens(attribute)
+                if values:
+                    tokens[attribute.keyword] = values
+            sealed.append(self._sealed(header, attribute, found))
+        return LevelHead(plain, tokens, b"".join(sealed))
+
+    def _plain(self, attribute: Attribute, found: CapturedValue) -> PlainValue:
+        """Return the value of a column, or None where it does not fit. Source: PS3.5 6.2."""
+        vr, raw = found
+        number = _BINARY_INTEGERS.get(attribute.vr)
+        if number is not None:
+            size = struct.calcsize(number)
+            if vr not in ("", "UN", attribute.vr) or len(raw) != size:
+                return None
+            order = ">" if self._big_endian else "<"
+            value: int = struct.unpack(order + number, raw)[0]
+            return value
+        text = raw.decode("latin-1").strip(" \0")
+        if attribute.vr == "IS":
+            return integer_of(text)
+        if attribute.vr in {"DA", "TM"}:
+            spanned = span(attribute.vr, text)
+            return None if spanned is None else spanned[0]
+        return text if _CODE_STRING.fullmatch(text) else None
+
+    def _tokens(self, attribute: Attribute) -> tuple[str, ...]:
+        """Return the folded values of an attribute, each once."""
+        found = self._captured.get(attribute.tag)
+        if found is None or not found[1]:
+            return ()
+        texts = self._text(attribute.vr, found[1]).split("\\")
+        if attribute.vr == "PN":
+            return tuple(dict.fromkeys(group for text in texts for group in fold_person_name(text)))
+        if attribute.vr == "DA":
+            spans = (span("DA", text.strip(" \0")) for text in texts)
+            return tuple(dict.fromkeys(spanned[0] for spanned in spans if spanned is not None))
+        return tuple(dict.fromkeys(folded for text in texts if (folded := fold_text(text))))
+
+    def _text(self, vr: str, raw: bytes) -> str:
+        if raw.isascii() and b"\x1b" not in raw:
+            return raw.decode("ascii")
+        # Here and not above: the character set tables bring pydicom along, which most objects never need.
+        from leadglass.dicom.values import character_set  # noqa: PLC0415 - 0.8 s for the few that need it
+
+        return character_set(self._character_set.decode("latin-1")).decode(raw, vr)
+
+    def _sealed(self, header: bytes, attribute: Attribute, found: CapturedValue) -> bytes:
+        """Return one element in Explicit VR Little Endian, or nothing where its octets make no sense as its VR."""
+        vr, raw = found
+        expected = attribute.vr
+        if expected == "SQ":
+            if vr == "SQ" and not self._big_endian:
+                return _element(header, "SQ", raw)
+            return self._sequence(header, attribute.tag, vr, raw)
+        if vr == "SQ":
+            return b""
+        if vr in ("", "UN") or (vr in _TEXT_VRS and expected in _TEXT_VRS):
+            vr = expected
+        if self._big_endian and vr in _SWAPPED_OCTETS:
+            raw = _swap(raw, _SWAPPED_OCTETS[vr])
+        return _element(header, vr, raw)
+
+    def _sequence(self, header: bytes, tag: int, vr: str, raw: bytes) -> bytes:
+        """Return a sequence that is not in Explicit VR Little Endian yet, rewritten."""
+        if vr not in ("", "UN", "SQ") or not raw:
+            return _element(header, "SQ", b"") if not raw else b""
+        # Here and not above, as in ``_text``.
+        from leadglass.dicom.values import read_dataset, write_dataset  # noqa: PLC0415 - as above
+
+        group, element = tag >> 16, tag & 0xFFFF
+        try:
+            if vr == "SQ":
+                octets = struct.pack(">HH2s2xI", group, element, b"SQ", len(raw)) + raw
+                dataset = read_dataset(octets, EXPLICIT_VR_BIG_ENDIAN)
+            else:  # UN is implicit VR inside, whatever the transfer syntax (PS3.5 6.2.2)
+                octets = struct.pack("<HHI", group, element, len(raw)) + raw
+                dataset = read_dataset(octets, IMPLICIT_VR_LITTLE_ENDIAN)
+            return write_dataset(dataset.values(), EXPLICIT_VR_LITTLE_ENDIAN)
+        except DatasetRefused:
+            return b""  # a UN of defined length is not walked by the scanner: it may hold anything
+
+
+def _element(header: bytes, vr: str, raw: bytes) -> bytes:
+    """Return an element of even length; nothing where a short VR cannot hold it."""
+    if len(raw) & 1:
+        raw += b" " if vr in _TEXT_VRS and vr != "UI" else b"\0"
+    size = len(raw)
+    if vr in _LONG_VRS:
+        return b"%b%b\0\0%b%b" % (header, vr.encode("ascii"), size.to_bytes(4, "little"), raw)
+    if size > 0xFFFF:
+        return b""
+    return b"%b%b%b%b" % (header, vr.encode("ascii"), size.to_bytes(2, "little"), raw)
+
+
+def _swap(raw: bytes, width: int) -> bytes:
+    """Return numbers of ``width`` octets with the order of their octets turned; octets left over stay."""
+    whole = len(raw) // width * width
+    turned = bytearray(raw)
+    for offset in range(width):
+        turned[offset:whole:width] = raw[width - 1 - offset : whole : width]
+    return bytes(turned)
