@@ -246,6 +246,10 @@ class CertificateAuthority:
         issuer = self._certificate
         if now >= issuer.not_valid_after_utc:
             raise ConfigurationError("the site's certificate authority has expired")
+        if now < issuer.not_valid_before_utc:
+            raise ConfigurationError("the clock stands before the beginning of the site's certificate authority")
+        if lifetime <= timedelta(0):
+            raise UsageError("a certificate needs a lifetime")
         return (
             x509.CertificateBuilder()
             .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
