@@ -91,6 +91,10 @@ INFLATE_RATIO_MAX: Final = 200
 OBJECT_BYTES_MAX: Final = 64 * GIB
 """Largest object; FLOE would allow more, no modality makes one."""
 
+TRANSCODE_BYTES_MAX: Final = 1 * GIB
+"""Pixel data of one object that is decoded for a peer which does not take its compression: all of it is held in memory,
+in a process of its own. Checked against the attributes and against every code stream before a decoder runs."""
+
 # --- queries ---------------------------------------------------------------------------------------------------
 
 QUERY_RESULTS_MAX: Final = 100_000

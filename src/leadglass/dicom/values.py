@@ -96,6 +96,9 @@ _ELEMENTS_MAX: Final = 500_000
 """Elements of one data set held in memory: three for each of 20 000 references, with room. ``IDENTIFIER_BYTES_MAX``
 octets could say as many."""
 
+_OBJECT_ELEMENTS_MAX: Final = 2_000_000
+"""Elements of an object read as a whole: half a gigabyte of memory; a large RT structure set has some 100 000."""
+
 
 @dataclass(frozen=True, slots=True)
 class Element:
@@ -106,12 +109,14 @@ class Element:
         vr: two letters.
         value: octets as received, numbers in little endian; empty for a sequence.
         items: of a sequence; None for anything else.
+        encapsulated: ``value`` is a run of fragment items, offset table first (PS3.5 A.4), without delimiter.
     """
 
     tag: int
     vr: str
     value: bytes = b""
     items: "tuple[Dataset, ...] | None" = None
+    encapsulated: bool = False
 
 
 Dataset = dict[int, Element]
@@ -174,10 +179,22 @@ def read_dataset(data: bytes, transfer_syntax_uid: str = EXPLICIT_LITTLE_ENDIAN)
         raise DatasetRefused("not in an uncompressed transfer syntax")
     if len(data) > IDENTIFIER_BYTES_MAX:
         raise DatasetRefused(f"longer than {IDENTIFIER_BYTES_MAX} octets")
-    reader = _Reader(data, big=transfer_syntax_uid == EXPLICIT_BIG_ENDIAN)
+    big = transfer_syntax_uid == EXPLICIT_BIG_ENDIAN
+    reader = _Reader(data, big=big, elements_max=_ELEMENTS_MAX)
     dataset, _ = reader.elements(
         0, len(data), explicit=transfer_syntax_uid != IMPLICIT_LITTLE_ENDIAN, depth=0
     )
+    return dataset
+
+
+def read_whole_object(data: bytes, *, explicit: bool, big: bool) -> Dataset:
+    """Return the elements of an object's whole data set, of any length, encapsulated values included.
+
+    Raises:
+        DatasetRefused: too deep, too many elements, or not decodable.
+    """
+    reader = _Reader(data, big=big, elements_max=_OBJECT_ELEMENTS_MAX)
+    dataset, _ = reader.elements(0, len(data), explicit=explicit, depth=0)
     return dataset
 
 
@@ -218,8 +235,9 @@ def _malformed(what: str) -> NoReturn:
 class _Reader:
     """Reads one buffer; counts elements over all depths."""
 
-    def __init__(self, data: bytes, *, big: bool) -> None:
+    def __init__(self, data: bytes, *, big: bool, elements_max: int) -> None:
         self._data = data
+        self._elements_max = elements_max
         self._big = big
         order = ">" if big else "<"
         self._explicit_header = struct.Struct(f"{order}HH2sH").unpack_from
@@ -264,8 +282,12 @@ class _Reader:
             elif vr not in _SHORT_VRS:
                 _malformed("an unknown value representation")
             self._count += 1
-            if self._count > _ELEMENTS_MAX:
-                _malformed(f"more than {_ELEMENTS_MAX} elements")
+            if self._count > self._elements_max:
+                _malformed(f"more than {self._elements_max} elements")
+            if length == _UNDEFINED and vr in {"OB", "OW"}:
+                start, position = position, self._fragments(position, end)
+                dataset[tag] = Element(tag, vr, data[start : position - 8], encapsulated=True)
+                continue
             if vr == "SQ" or length == _UNDEFINED:
                 if vr not in {"SQ", "UN"}:
                     _malformed("undefined length of an element that is no sequence")
@@ -285,6 +307,18 @@ class _Reader:
         if until is not None:
             _malformed("no delimiter before the end")
         return dataset, position
+
+    def _fragments(self, position: int, end: int) -> int:
+        """Skip fragment items; return the position behind their delimiter. Source: PS3.5 A.4."""
+        while end - position >= 8:
+            group, element, length = self._implicit_header(self._data, position)
+            position += 8
+            if (group, element) == (0xFFFE, 0xE0DD):
+                return position
+            if (group, element) != (0xFFFE, 0xE000) or length > end - position:
+                _malformed("something else where a fragment is expected")
+            position += length
+        return _malformed("no delimiter behind the fragments")
 
     def _items(
         self, position: int, end: int, length: int, *, explicit: bool, depth: int
