@@ -1,0 +1,128 @@
+"""Tables, and how they came to be: numbered migrations, each with the checksum under which it was applied.
+
+Only the index itself is made here; the content is rebuilt from packs, so there is no way back down.
+
+**Invariant:** a migration that was released is never edited: its checksum stands in databases.
+"""
+
+import hashlib
+from dataclasses import dataclass
+from typing import Final
+
+from leadglass.base.errors import ConfigurationError
+from leadglass.store.index.database import Database, Transaction
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step. ``statements`` name types in braces, as in ``Database.types``."""
+
+    number: int
+    name: str
+    statements: tuple[str, ...]
+
+    @property
+    def checksum(self) -> str:
+        """Hex SHA-256 over number, name and statements, before a dialect spells them."""
+        text = "\0".join((str(self.number), self.name, *self.statements))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+_LOCATION: Final = """
+    pack_id {blob} NOT NULL, record_offset {int} NOT NULL, record_length {int} NOT NULL,
+    object_id {blob} NOT NULL, key_id {blob} NOT NULL,
+    dataset_offset {int} NOT NULL, dataset_length {int} NOT NULL, received_at {int} NOT NULL
+"""
+
+MIGRATIONS: Final = (
+    Migration(
+        1,
+        "studies, series, instances; tokens; what is kept apart; packs; jobs",
+        (
+            "CREATE TABLE meta (name {text} PRIMARY KEY, value {blob} NOT NULL) {table}",
+            # patient: keyed token of the patient's reference; groups the studies of one patient.
+            """CREATE TABLE study (
+                id {id}, study_uid {text} NOT NULL UNIQUE, patient {blob} NOT NULL, key_id {blob} NOT NULL,
+                patient_sex {text}, study_date {text}, study_time {text},
+                sealed {blob} NOT NULL) {table}""",
+            "CREATE INDEX study_by_patient ON study (patient)",
+            "CREATE INDEX study_by_date ON study (study_date)",
+            # A series UID that came in two studies is two series: neither is hidden by the other.
+            """CREATE TABLE series (
+                id {id}, study_id {int} NOT NULL, series_uid {text} NOT NULL, key_id {blob} NOT NULL,
+                modality {text}, series_number {int}, series_date {text}, series_time {text},
+                body_part_examined {text}, laterality {text},
+                performed_procedure_step_start_date {text}, performed_procedure_step_start_time {text},
+                sealed {blob} NOT NULL,
+                UNIQUE (study_id, series_uid)) {table}""",
+            "CREATE INDEX series_by_uid ON series (series_uid)",
+            f"""CREATE TABLE instance (
+                id {{id}}, series_id {{int}} NOT NULL, sop_instance_uid {{text}} NOT NULL UNIQUE,
+                sop_class_uid {{text}} NOT NULL, transfer_syntax_uid {{text}} NOT NULL,
+                {_LOCATION},
+                instance_number {{int}}, content_date {{text}}, content_time {{text}},
+                acquisition_date {{text}}, acquisition_time {{text}},
+                number_of_frames {{int}}, "rows" {{int}}, "columns" {{int}}, bits_allocated {{int}},
+                sealed {{blob}} NOT NULL) {{table}}""",
+            "CREATE INDEX instance_by_series ON instance (series_id)",
+            "CREATE TABLE study_token (token {blob}, row_id {int}, PRIMARY KEY (token, row_id)) {clustered}",
+            "CREATE TABLE series_token (token {blob}, row_id {int}, PRIMARY KEY (token, row_id)) {clustered}",
+            f"""CREATE TABLE quarantine (
+                id {{id}}, study_uid {{text}} NOT NULL, series_uid {{text}} NOT NULL,
+                sop_instance_uid {{text}} NOT NULL,
+                sop_class_uid {{text}} NOT NULL, transfer_syntax_uid {{text}} NOT NULL,
+                {_LOCATION},
+                reason {{text}} NOT NULL, sealed {{blob}} NOT NULL, UNIQUE (object_id)) {{table}}""",
+            # seal: keyed token over the pack's id; a note that does not verify is as good as none (replay).
+            "CREATE TABLE pack (pack_id {blob} PRIMARY KEY, seal {blob} NOT NULL) {table}",
+            """CREATE TABLE job (
+                id {id}, kind {text} NOT NULL, payload {blob} NOT NULL, state {text} NOT NULL,
+                attempts {int} NOT NULL, due_at {int} NOT NULL, lease {blob},
+                enqueued_at {int} NOT NULL, reason {text} NOT NULL) {table}""",
+            "CREATE INDEX job_by_due ON job (state, due_at)",
+        ),
+    ),
+)
+
+
+def migrate(database: Database) -> None:
+    """Bring the database to the newest schema.
+
+    Raises:
+        ConfigurationError: it was made by a newer Leadglass, or a migration was not what it is now.
+    """
+    with database.writing(durable=True) as transaction:
+        database.lock_migrations(transaction)
+        types = database.types
+        transaction.execute(
+            "CREATE TABLE IF NOT EXISTS migration (number {int} PRIMARY KEY, checksum {text} NOT NULL) {table}".format_map(
+                types
+            )
+        )
+        applied = _applied(transaction)
+        if applied and max(applied) > MIGRATIONS[-1].number:
+            raise ConfigurationError(
+                "the index database was made by a newer version of Leadglass",
+                hint="run that version, or rebuild the index from the packs (leadglass vault reindex)",
+            )
+        for migration in MIGRATIONS:
+            known = applied.get(migration.number)
+            if known is None:
+                for statement in migration.statements:
+                    transaction.execute(statement.format_map(types))
+                transaction.execute(
+                    "INSERT INTO migration (number, checksum) VALUES (?, ?)",
+                    (migration.number, migration.checksum),
+                )
+            elif known != migration.checksum:
+                raise ConfigurationError(
+                    f"migration {migration.number} of the index database is not the one of this version",
+                    hint="rebuild the index from the packs (leadglass vault reindex)",
+                )
+
+
+def _applied(transaction: Transaction) -> dict[int, str]:
+    return {
+        int(number): str(checksum)
+        for number, checksum in transaction.execute("SELECT number, checksum FROM migration")
+    }
