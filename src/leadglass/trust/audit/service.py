@@ -132,6 +132,7 @@ class FileAuditLog:
         self._tiles = TileStore(root)
         self._edge = RightEdge()
         self._bundle: list[bytes] = []
+        self._published_size = -1
         try:
             make_folders(root / CHECKPOINTS)
             signed = self._last_checkpoint(verifiers)
@@ -175,8 +176,10 @@ class FileAuditLog:
         except FileNotFoundError:
             return Checkpoint(self._origin, 0, RightEdge().root())
         if verifiers:
-            return open_checkpoint(data, self._origin, verifiers)
-        found = parse_checkpoint_text(parse_note(data).text)
+            found = open_checkpoint(data, self._origin, verifiers)
+        else:
+            found = parse_checkpoint_text(parse_note(data).text)
+        self._published_size = found.size
         if found.origin != self._origin:
             raise IntegrityError("audit log: the checkpoint in its folder is of another log")
         return found
@@ -264,16 +267,16 @@ class FileAuditLog:
             IntegrityError: what is on the disk does not continue what was signed; nothing is signed.
         """
         with self._seal_lock:
-            path = self._root / CHECKPOINT
             try:
                 size = self._journal.sync()
-                if size == self._guard.last.size == self._edge.size and path.exists():
+                if size == self._published_size:
                     return self._guard.last
                 self._write_tiles(size)
                 last = self._guard.last
                 proof = consistency_proof(last.size, size, lambda level, i: self._tiles.node(size, level, i))
                 note = self._guard.sign(size, self._edge.root(), proof)
-                durable_write(path, note)
+                durable_write(self._root / CHECKPOINT, note)
+                self._published_size = size
                 if self._clock.now() - self._kept_at >= KEEP_INTERVAL:
                     self._keep(note)
             except OSError as error:

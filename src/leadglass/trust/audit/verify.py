@@ -123,7 +123,7 @@ class _Verifier:
         self._unavailable = 0
         self._errors = 0
         self._warnings = 0
-        self._rest_lost = False
+        self._files: list[Path] = []
 
     def run(self) -> Iterator[Finding | Progress | Verified]:
         for found in self._run():
@@ -142,6 +142,7 @@ class _Verifier:
         )
 
     def _run(self) -> Iterator[Finding | Progress]:
+        self._files = sorted(self._root.rglob("*"))  # now: what a server beside us adds later is not judged
         yield from self._read_claims()
         yield from self._check_claims()  # of the empty tree
         total = self._newest.size if self._newest else 0
@@ -272,14 +273,12 @@ class _Verifier:
                         yield _error(
                             f"entry {sequence}", "has no readable copy: what follows cannot be judged"
                         )
-                        self._rest_lost = True
                         return
                 yield entry
                 sequence += 1
             yield from self._check_index(path, first, offsets, end, last=last)
         sealed = self._newest.size if self._newest else 0
-        for entry_or_finding in self._from_bundles(sequence, sealed):
-            yield entry_or_finding
+        yield from self._from_bundles(sequence, sealed)
 
     def _torn(self, where: str, offset: int, sequence: int, *, last: bool) -> Finding:
         sealed = max(self._claims, default=0)
@@ -305,11 +304,14 @@ class _Verifier:
 
     def _from_bundles(self, start: int, stop: int) -> Iterator[Entry | Finding]:
         """Yield entries that the journal should have, from the bundles as far as they go."""
+        if start >= stop:
+            return
+        where = f"entry {start}" if stop == start + 1 else f"entries {start} to {stop - 1}"
+        yield _error(where, "missing from the journal, or not readable there")
         for sequence in range(start, stop):
             entry = self._bundled(sequence)
             if entry is None:
                 return
-            yield _error(f"entry {sequence}", "is missing from the journal")
             yield entry
 
     def _check_index(
@@ -401,15 +403,19 @@ class _Verifier:
             name = path.relative_to(self._root).as_posix()
             self._seen.add(name)
             width = int(path.name) if path.parent.suffix == ".p" else TILE_WIDTH
-            found = path.read_bytes()
+            try:
+                found = path.read_bytes()
+            except FileNotFoundError:  # the server beside us filled the tile and dropped the partial one
+                continue
             if name != tile_path(level, index, width):
                 yield _error(name, "is not the name of a tile")
             elif width >= len(ends):
-                # A server that runs beside us may have sealed more than we had read.
                 if not found.startswith(data):
                     yield _error(name, "is not what the entries give")
-                else:
-                    yield _error(name, "says more entries than the journal holds")
+                else:  # a server that runs beside us may have sealed more than we had read; no signature says so yet
+                    yield Finding(
+                        Severity.WARNING, name, "has more entries than the journal had when it was read"
+                    )
             elif found != data[: ends[width]]:
                 yield _error(name, self._difference(level, index, found, data[: ends[width]]))
 
@@ -449,11 +455,11 @@ class _Verifier:
 
     def _check_strangers(self) -> Iterator[Finding]:
         """Name every file that belongs to nothing."""
-        for path in sorted(self._root.rglob("*")):
+        for path in self._files:
             name = path.relative_to(self._root).as_posix()
             if path.is_symlink():
                 yield _error(name, "is a link; a log holds none")
-            elif path.is_dir() or name in self._seen:
+            elif path.is_dir() or name in self._seen or not path.exists():
                 continue
             elif path.suffix == ".torn" and path.parent.name == JOURNAL:
                 yield Finding(
