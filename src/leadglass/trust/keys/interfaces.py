@@ -141,19 +141,3 @@ class Tokeniser(Protocol):
     def token(self, field: str, value: str) -> bytes:
         """Return HMAC-SHA-256(key, field ‖ 00 ‖ value)[:16]."""
         ...
-
-
-class FileAuthenticator(Protocol):
-    """Authenticates a file that is kept in clear, such as the register of devices."""
-
-    def tag(self, data: bytes) -> bytes:
-        """Return 32 bytes: HMAC-SHA-256 under a key of this purpose alone."""
-        ...
-
-    def check(self, data: bytes, tag: bytes) -> None:
-        """Return if ``tag`` belongs to ``data``.
-
-        Raises:
-            IntegrityError: it does not.
-        """
-        ...

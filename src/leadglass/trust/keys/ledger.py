@@ -2,7 +2,7 @@
 
 ::
 
-    ledger(tenant_id, created)                                                     one row
+    ledger(tenant_id)                                                              one row
     tenant_kek(version, provider_id, wrapped, created)
     purpose_key(purpose, kek_version, wrapped, created)
     study_key(key_id, token, generation, kek_version, wrapped, created)
@@ -66,7 +66,7 @@ _BUSY_MILLISECONDS: Final = 10_000
 """Another process (``leadglass keys verify``) holds the file for one transaction at most."""
 
 _SCHEMA: Final = """
-CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), tenant_id BLOB NOT NULL, created INTEGER NOT NULL) STRICT;
+CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 1), tenant_id BLOB NOT NULL) STRICT;
 CREATE TABLE tenant_kek (version INTEGER PRIMARY KEY, provider_id TEXT NOT NULL, wrapped BLOB NOT NULL,
   created INTEGER NOT NULL) STRICT;
 CREATE TABLE purpose_key (purpose TEXT PRIMARY KEY, kek_version INTEGER NOT NULL, wrapped BLOB NOT NULL,
@@ -120,13 +120,35 @@ class LedgerFinding:
 
 
 Values = tuple[Any, ...]
-"""One row as SQLite gives it: STRICT tables promise the types of the columns, the checker cannot see that."""
+"""One row as SQLite gives it."""
+
+_LEDGER: Final = (bytes,)
+_TENANT_KEK: Final = (int, str, bytes, int)
+_PURPOSE_KEY: Final = (str, int, bytes, int)
+_STUDY_KEY: Final = (bytes, bytes, int, int, bytes, int)
+_HEAD_ROW: Final = (int, bytes, bytes)
 
 
 def _query(db: apsw.Connection, sql: str, arguments: tuple[bytes | int | str, ...] = ()) -> Iterator[Values]:
     """Run one statement: the only call of ``execute`` in this file, because its types are not known."""
     # The stub of apsw names a type that it does not define.
     return iter(db.execute(sql, arguments))  # pyright: ignore[reportUnknownMemberType]
+
+
+def _rows(
+    db: apsw.Connection, types: tuple[type, ...], sql: str, arguments: tuple[bytes | int | str, ...] = ()
+) -> Iterator[Values]:
+    """Yield rows whose values have the ``types`` that were written.
+
+    STRICT tables keep others out when SQLite writes; who changes the file is not held by that.
+
+    Raises:
+        KeyUnavailable: a value has another type.
+    """
+    for values in _query(db, sql, arguments):
+        if tuple(map(type, values)) != types:
+            raise KeyUnavailable("a row of the key ledger holds values of other types than were written")
+        yield values
 
 
 def _run(db: apsw.Connection, sql: str, arguments: tuple[bytes | int | str, ...] = ()) -> None:
@@ -153,6 +175,7 @@ class KeyLedger:
         self._lock = threading.RLock()
         self._keks: dict[int, bytes] = {}
         self._purposes: dict[str, bytes] = {}
+        self._site_rows: list[Values] = []
         self.tenant_id = b""
 
     # --- begin and end ---------------------------------------------------------------------------------------------
@@ -282,13 +305,20 @@ class KeyLedger:
 
         It reads one snapshot through a connection of its own, so studies are made meanwhile.
         """
-        db = _connect(self._path)
+        try:
+            db = _connect(self._path)
+        except ConfigurationError as error:
+            yield LedgerFinding("file", "", str(error))
+            return
         try:
             with _wrapped_errors():
                 _run(db, "BEGIN")
                 yield from self._verify_file(db)
                 yield from self._verify_site_rows(db)
                 yield from self._verify_study_rows(db)
+        except KeyUnavailable as error:
+            # A row that cannot even be read: what comes behind it is not looked at.
+            yield LedgerFinding("file", "", str(error))
         finally:
             db.close()
 
@@ -301,8 +331,9 @@ class KeyLedger:
 
     def _verify_study_rows(self, db: apsw.Connection) -> Iterator[LedgerFinding]:
         count = total = 0
-        for values in _query(
+        for values in _rows(
             db,
+            _STUDY_KEY,
             "SELECT key_id, token, generation, kek_version, wrapped, created FROM study_key ORDER BY key_id",
         ):
             row = StudyKeyRow(*values)
@@ -323,9 +354,13 @@ class KeyLedger:
             yield LedgerFinding("head", "1", "the study keys are not those that were written")
 
     def _verify_site_rows(self, db: apsw.Connection) -> Iterator[LedgerFinding]:
+        if _site_rows(db) != self._site_rows:
+            yield LedgerFinding("tenant_kek", "", "the tenant or its keys are not those that were unwrapped")
         found: set[str] = set()
-        for purpose, version, wrapped, created in _query(
-            db, "SELECT purpose, kek_version, wrapped, created FROM purpose_key ORDER BY purpose"
+        for purpose, version, wrapped, created in _rows(
+            db,
+            _PURPOSE_KEY,
+            "SELECT purpose, kek_version, wrapped, created FROM purpose_key ORDER BY purpose",
         ):
             found.add(purpose)
             try:
@@ -350,7 +385,7 @@ class KeyLedger:
         self._keks = {1: kek}
         with _wrapped_errors(), self._transaction():
             _run(self._db, _SCHEMA)
-            _run(self._db, "INSERT INTO ledger VALUES (1, ?, ?)", (tenant_id, now))
+            _run(self._db, "INSERT INTO ledger VALUES (1, ?)", (tenant_id,))
             _run(
                 self._db,
                 "INSERT INTO tenant_kek VALUES (1, ?, ?, ?)",
@@ -363,6 +398,7 @@ class KeyLedger:
                 _run(self._db, "INSERT INTO purpose_key VALUES (?, 1, ?, ?)", (purpose, wrapped, now))
             self._ready()
             self._write_head(0, 0)
+            self._site_rows = _site_rows(self._db)
             _run(self._db, f"PRAGMA application_id = {APPLICATION_ID}")
             _run(self._db, f"PRAGMA user_version = {FORMAT_VERSION}")
 
@@ -376,22 +412,18 @@ class KeyLedger:
         if application != APPLICATION_ID or version != FORMAT_VERSION:
             raise ConfigurationError("the file is not a key ledger of a version that this program knows")
         with _wrapped_errors():
-            rows = list(_query(self._db, "SELECT tenant_id FROM ledger"))
-            if not rows:
-                raise KeyUnavailable("the key ledger has lost the row of its tenant")
-            self.tenant_id = bytes(rows[0][0])
-            for kek_version, provider_id, wrapped, created in _query(
-                self._db, "SELECT version, provider_id, wrapped, created FROM tenant_kek"
-            ):
+            self._site_rows = _site_rows(self._db)
+            (self.tenant_id,), *kek_rows = self._site_rows
+            for kek_version, provider_id, wrapped, created in kek_rows:
                 if provider_id != provider.provider_id:
                     raise KeyUnavailable(
                         "the key ledger was wrapped under another root key than the configured one",
-                        hint=f"wrapped by {provider_id}, configured is {provider.provider_id}",
+                        hint=f"wrapped by {provider_id[:64]}, configured is {provider.provider_id}",
                     )
                 kek = provider.unwrap(wrapped, _kek_context(self.tenant_id, kek_version, created))
                 self._keks[kek_version] = kek.reveal()
-            for purpose, kek_version, wrapped, created in _query(
-                self._db, "SELECT purpose, kek_version, wrapped, created FROM purpose_key"
+            for purpose, kek_version, wrapped, created in _rows(
+                self._db, _PURPOSE_KEY, "SELECT purpose, kek_version, wrapped, created FROM purpose_key"
             ):
                 binding = self._purpose_binding(purpose, kek_version, created)
                 self._purposes[purpose] = unwrap_bound(self._kek(kek_version), wrapped, binding)
@@ -428,7 +460,7 @@ class KeyLedger:
         return row
 
     def _row(self, sql: str, argument: bytes) -> StudyKeyRow | None:
-        for values in _query(self._db, sql, (argument,)):
+        for values in _rows(self._db, _STUDY_KEY, sql, (argument,)):
             return StudyKeyRow(*values)
         return None
 
@@ -455,7 +487,7 @@ class KeyLedger:
         return int.from_bytes(self._mac_key.digest(data), "big")
 
     def _head(self, db: apsw.Connection) -> tuple[int, int]:
-        for studies, total, tag in _query(db, "SELECT studies, sum, tag FROM head"):
+        for studies, total, tag in _rows(db, _HEAD_ROW, "SELECT studies, sum, tag FROM head"):
             if not self._mac_key.matches(_HEAD + length_prefixed(self.tenant_id, _u64(studies), total), tag):
                 raise KeyUnavailable("the head of the key ledger is not what was written")
             return studies, int.from_bytes(total, "big")
@@ -471,6 +503,17 @@ class KeyLedger:
 
     def _transaction(self) -> "_Immediate":
         return _Immediate(self._db)
+
+
+def _site_rows(db: apsw.Connection) -> list[Values]:
+    """Return the row of the tenant and behind it those of the tenant KEKs."""
+    tenants = list(_rows(db, _LEDGER, "SELECT tenant_id FROM ledger"))
+    if len(tenants) != 1:
+        raise KeyUnavailable("the key ledger has lost the row of its tenant")
+    keks = _rows(
+        db, _TENANT_KEK, "SELECT version, provider_id, wrapped, created FROM tenant_kek ORDER BY version"
+    )
+    return tenants + list(keks)
 
 
 class _Immediate:
@@ -505,7 +548,7 @@ class _wrapped_errors:  # noqa: N801 - reads as a statement, like contextlib.sup
         pass
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
-        if isinstance(error, apsw.Error):
+        if isinstance(error, apsw.Error | UnicodeDecodeError):  # the latter: a text column that is not UTF-8
             raise KeyUnavailable(f"the key ledger cannot be used: {type(error).__name__}") from None
 
 

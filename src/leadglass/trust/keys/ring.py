@@ -42,7 +42,7 @@ def _ignore(_code: EventCode, _facts: Mapping[str, str | int]) -> None:
 
 @final
 class FileMac:
-    """Implements ``FileAuthenticator``."""
+    """Implements ``FileAuthenticator`` of ``trust.identity``."""
 
     def __init__(self, key: bytes) -> None:
         self._key = KeyedHash(key)
@@ -74,7 +74,7 @@ class AuditCipher:
         return self._payloads.open(sealed, associated)
 
     def token(self, field: str, value: str) -> bytes:
-        """Return HMAC-SHA-256(key, field 00 value)[:16]."""
+        """Return HMAC-SHA-256(key, field 00 value)[:16]; ``field`` is a name of ours and holds no 00."""
         return self._tokens.digest(f"{field}\0{value}".encode("utf-8", "surrogatepass"))[:TOKEN_BYTES]
 
 
@@ -174,7 +174,7 @@ class SiteKeys:
     # --- Tokeniser -------------------------------------------------------------------------------------------------
 
     def token(self, field: str, value: str) -> bytes:
-        """Return HMAC-SHA-256(index-token key, field 00 value)[:16]."""
+        """Return HMAC-SHA-256(index-token key, field 00 value)[:16]; ``field`` is a name of ours and holds no 00."""
         return self._tokens.digest(f"{field}\0{value}".encode("utf-8", "surrogatepass"))[:TOKEN_BYTES]
 
     # --- site-wide keys --------------------------------------------------------------------------------------------

@@ -1,12 +1,15 @@
-"""Signers of checkpoints, in the encodings of C2SP signed-note."""
+"""Signers and verifiers of checkpoints, in the encodings of C2SP signed-note."""
 
 from typing import Final, final
 
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
+from leadglass.base.errors import ConfigurationError
+from leadglass.trust.audit.interfaces import NoteVerifier
 from leadglass.trust.keys.derive import label
 
 ED25519: Final = 1
@@ -64,3 +67,60 @@ class P256Signer:
 
     def __repr__(self) -> str:
         return f"P256Signer({self.public_key.hex()})"
+
+
+@final
+class Ed25519Verifier:
+    """Implements ``NoteVerifier`` for signed-note type 1."""
+
+    algorithm: int = ED25519
+
+    def __init__(self, public_key: bytes) -> None:
+        self.public_key = public_key
+        self._key = Ed25519PublicKey.from_public_bytes(public_key)
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Tell whether ``signature`` is this key's over ``message``."""
+        try:
+            self._key.verify(signature, message)
+        except InvalidSignature:
+            return False
+        return True
+
+
+@final
+class P256Verifier:
+    """Implements ``NoteVerifier`` for signed-note type 2."""
+
+    algorithm: int = ECDSA_P256
+
+    def __init__(self, public_key: bytes) -> None:
+        self.public_key = public_key
+        key = serialization.load_der_public_key(public_key)
+        if not isinstance(key, ec.EllipticCurvePublicKey) or not isinstance(key.curve, ec.SECP256R1):
+            raise ValueError("not a P-256 key")  # noqa: TRY004 - wrapped by ``note_verifier`` like all of the library's
+        self._key = key
+
+    def verify(self, message: bytes, signature: bytes) -> bool:
+        """Tell whether ``signature`` is this key's over ``message``."""
+        try:
+            self._key.verify(signature, message, ec.ECDSA(hashes.SHA256()))
+        except InvalidSignature:
+            return False
+        return True
+
+
+def note_verifier(algorithm: int, public_key: bytes) -> NoteVerifier:
+    """Return the verifier of a public key, as it stands in a witness's or a site's configuration.
+
+    Raises:
+        ConfigurationError: another algorithm than Ed25519 (1) and ECDSA P-256 (2), or not a public key of it.
+    """
+    try:
+        if algorithm == ED25519:
+            return Ed25519Verifier(public_key)
+        if algorithm == ECDSA_P256:
+            return P256Verifier(public_key)
+    except (ValueError, UnsupportedAlgorithm):
+        raise ConfigurationError("a checkpoint key is not a public key of its algorithm") from None
+    raise ConfigurationError("checkpoints are signed with Ed25519 (1) or ECDSA P-256 (2)")
