@@ -223,7 +223,7 @@ def test_any_flipped_octet_of_any_file_is_found(site: Site) -> None:
     assert {p.parent.name for p in files} >= {"journal", "checkpoints", "000.p"}
     for path in files:
         data = path.read_bytes()
-        heads = list(range(HEADER_BYTES + 8)) + [len(data) - 1]
+        heads = [*range(HEADER_BYTES + 8), len(data) - 1]
         places = {*heads, *draw.sample(range(len(data)), min(len(data), 20))}
         for place in sorted(p for p in places if p < len(data)):
             changed = bytearray(data)
