@@ -12,7 +12,7 @@ set. A column of None therefore means "absent or unfit"; who narrows by a column
 import re
 import struct
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
 from leadglass.base.errors import DatasetRefused
 from leadglass.base.objects import ObjectIdentity
@@ -26,7 +26,7 @@ from leadglass.dicom.attributes import (
 from leadglass.dicom.match import integer_of, span
 from leadglass.dicom.models import Level, LevelHead, PlainValue
 from leadglass.dicom.normalise import fold_person_name, fold_text
-from leadglass.dicom.scan import CapturedValue, DatasetScanner
+from leadglass.dicom.scan import LONG_VRS, SHORT_VRS, CapturedValue, DatasetScanner, code_of, key_of
 from leadglass.dicom.syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
@@ -41,20 +41,53 @@ _SWAPPED_OCTETS: Final = {"US": 2, "SS": 2, "AT": 2, "OW": 2, "UL": 4, "SL": 4, 
 _TEXT_VRS: Final = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
-_LONG_VRS: Final = frozenset(["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"])
 
 
-def _sorted_for_sealing(*levels: Level) -> tuple[tuple[int, bytes, Attribute], ...]:
-    """Return tag, its little-endian octets and attribute of what can be sealed, in the order of a data set."""
-    rows = [a for level in levels for a in attributes_at(level) if a.kind is not Kind.COMPUTED]
-    return tuple(
-        (a.tag, struct.pack("<HH", a.tag >> 16, a.tag & 0xFFFF), a) for a in sorted(rows, key=lambda a: a.tag)
-    )
+class _Row(NamedTuple):
+    """One attribute, prepared for one order of octets.
+
+    Attributes:
+        key: ``scan.key_of`` its tag.
+        attribute: of the table.
+        kind: of the attribute.
+        code: ``scan.code_of`` its VR.
+        header: its tag in little endian.
+        short_header: tag and VR in little endian; empty where it takes more than to add a 16-bit length.
+    """
+
+    key: int
+    attribute: Attribute
+    kind: Kind
+    code: int
+    header: bytes
+    short_header: bytes
 
 
-_STUDY_ROWS: Final = _sorted_for_sealing(Level.PATIENT, Level.STUDY)
-_SERIES_ROWS: Final = _sorted_for_sealing(Level.SERIES)
-_INSTANCE_ROWS: Final = _sorted_for_sealing(Level.IMAGE)
+class _Rows(NamedTuple):
+    """The rows of a level in the order of a data set, and its columns while nothing is known."""
+
+    rows: tuple[_Row, ...]
+    columns: dict[str, PlainValue]
+
+
+def _prepare(*levels: Level, big_endian: bool) -> _Rows:
+    attributes = [a for level in levels for a in attributes_at(level) if a.kind is not Kind.COMPUTED]
+    rows: list[_Row] = []
+    for a in sorted(attributes, key=lambda a: a.tag):
+        header = struct.pack("<HH", a.tag >> 16, a.tag & 0xFFFF)
+        simple = a.vr not in LONG_VRS and not (big_endian and a.vr in _SWAPPED_OCTETS)
+        key, code = key_of(a.tag, big_endian=big_endian), code_of(a.vr, big_endian=big_endian)
+        rows.append(_Row(key, a, a.kind, code, header, header + a.vr.encode("ascii") if simple else b""))
+    return _Rows(tuple(rows), {a.column: None for a in attributes if a.kind is Kind.PLAIN})
+
+
+# By big_endian: False, True.
+_STUDY: Final = tuple(_prepare(Level.PATIENT, Level.STUDY, big_endian=big) for big in (False, True))
+_SERIES: Final = tuple(_prepare(Level.SERIES, big_endian=big) for big in (False, True))
+_INSTANCE: Final = tuple(_prepare(Level.IMAGE, big_endian=big) for big in (False, True))
+_VR_NAMES: Final = tuple(
+    {code_of(vr, big_endian=big): vr for vr in (*SHORT_VRS, *LONG_VRS)} for big in (False, True)
+)
 _PATIENT_ID: Final = BY_KEYWORD["PatientID"]
 _ISSUER: Final = BY_KEYWORD["IssuerOfPatientID"]
 
@@ -62,14 +95,13 @@ _ISSUER: Final = BY_KEYWORD["IssuerOfPatientID"]
 class ScannedHead:
     """A ``models.Head`` made of what a scanner captured."""
 
-    __slots__ = ("_big_endian", "_captured", "_character_set", "_identity", "_implicit")
+    __slots__ = ("_big_endian", "_captured", "_character_set", "_identity")
 
     def __init__(
         self,
         identity: ObjectIdentity,
         captured: Mapping[int, CapturedValue],
         *,
-        implicit_vr: bool = False,
         big_endian: bool = False,
     ) -> None:
         """Keep what was captured.
@@ -77,14 +109,12 @@ class ScannedHead:
         Args:
             identity: as ``DatasetScanner.identity`` gives it.
             captured: as ``DatasetScanner.captured`` gives it.
-            implicit_vr: of the object's transfer syntax.
-            big_endian: as above.
+            big_endian: of the object's transfer syntax.
         """
         self._identity = identity
         self._captured = captured
-        self._implicit = implicit_vr
         self._big_endian = big_endian
-        found = captured.get(SPECIFIC_CHARACTER_SET)
+        found = captured.get(key_of(SPECIFIC_CHARACTER_SET, big_endian=big_endian))
         self._character_set = b"" if found is None else found[1].strip(b" \0")
 
     @classmethod
@@ -94,13 +124,7 @@ class ScannedHead:
         Raises:
             DatasetRefused: a UID of the identity is missing or none.
         """
-        syntax = scanner.transfer_syntax
-        return cls(
-            scanner.identity(),
-            scanner.captured(),
-            implicit_vr=syntax.implicit_vr,
-            big_endian=syntax.big_endian,
-        )
+        return cls(scanner.identity(), scanner.captured(), big_endian=scanner.transfer_syntax.big_endian)
 
     @property
     def identity(self) -> ObjectIdentity:
@@ -109,51 +133,58 @@ class ScannedHead:
 
     def study(self) -> LevelHead:
         """Patient and study attributes."""
-        return self._level(_STUDY_ROWS)
+        return self._level(_STUDY[self._big_endian])
 
     def series(self) -> LevelHead:
         """Series attributes."""
-        return self._level(_SERIES_ROWS)
+        return self._level(_SERIES[self._big_endian])
 
     def instance(self) -> LevelHead:
         """Instance attributes."""
-        return self._level(_INSTANCE_ROWS)
+        return self._level(_INSTANCE[self._big_endian])
 
     def patient_reference(self) -> str:
         """Patient ID and issuer, folded, joined by ``^^^`` as HL7 does (CX); empty without a Patient ID."""
-        values = [" ".join(self._tokens(attribute)) for attribute in (_PATIENT_ID, _ISSUER)]
-        return "" if not values[0] else "^^^".join(value for value in values if value)
+        patient_id, issuer = (" ".join(self._tokens(a, self._raw(a))) for a in (_PATIENT_ID, _ISSUER))
+        return f"{patient_id}^^^{issuer}" if patient_id and issuer else patient_id
+
+    def _raw(self, attribute: Attribute) -> bytes:
+        found = self._captured.get(key_of(attribute.tag, big_endian=self._big_endian))
+        return b"" if found is None else found[1]
 
     # --- one level ------------------------------------------------------------------------------------------------
 
-    def _level(self, rows: tuple[tuple[int, bytes, Attribute], ...]) -> LevelHead:
+    def _level(self, prepared: _Rows) -> LevelHead:
         captured = self._captured
-        plain: dict[str, PlainValue] = {}
+        plain = prepared.columns.copy()
         tokens: dict[str, tuple[str, ...]] = {}
         sealed: list[bytes] = []
         if self._character_set:
             sealed.append(_element(b"\x08\x00\x05\x00", "CS", self._character_set))
-        for tag, header, attribute in rows:
-            found = captured.get(tag)
-            kind = attribute.kind
-            if kind is Kind.PLAIN:
-                plain[attribute.column] = None if found is None else self._plain(attribute, found)
+        for key, attribute, kind, code, header, short_header in prepared.rows:
+            found = captured.get(key)
             if found is None:
                 continue
-            if kind is Kind.TOKEN:
-                values = self._tokens(attribute)
+            vr, raw = found
+            if kind is Kind.PLAIN:
+                plain[attribute.column] = self._plain(attribute, vr in (code, 0), raw)
+            elif kind is Kind.TOKEN:
+                values = self._tokens(attribute, raw)
                 if values:
                     tokens[attribute.keyword] = values
-            sealed.append(self._sealed(header, attribute, found))
+            size = len(raw)
+            if short_header and vr in (code, 0) and not size & 1 and size <= 0xFFFF:
+                sealed.append(short_header + size.to_bytes(2, "little") + raw)
+            else:
+                sealed.append(self._sealed(header, attribute, vr, raw))
         return LevelHead(plain, tokens, b"".join(sealed))
 
-    def _plain(self, attribute: Attribute, found: CapturedValue) -> PlainValue:
+    def _plain(self, attribute: Attribute, as_expected: bool, raw: bytes) -> PlainValue:
         """Return the value of a column, or None where it does not fit. Source: PS3.5 6.2."""
-        vr, raw = found
         number = _BINARY_INTEGERS.get(attribute.vr)
         if number is not None:
             size = struct.calcsize(number)
-            if vr not in ("", "UN", attribute.vr) or len(raw) != size:
+            if not as_expected or len(raw) != size:
                 return None
             order = ">" if self._big_endian else "<"
             value: int = struct.unpack(order + number, raw)[0]
@@ -166,12 +197,9 @@ class ScannedHead:
             return None if spanned is None else spanned[0]
         return text if _CODE_STRING.fullmatch(text) else None
 
-    def _tokens(self, attribute: Attribute) -> tuple[str, ...]:
+    def _tokens(self, attribute: Attribute, raw: bytes) -> tuple[str, ...]:
         """Return the folded values of an attribute, each once."""
-        found = self._captured.get(attribute.tag)
-        if found is None or not found[1]:
-            return ()
-        texts = self._text(attribute.vr, found[1]).split("\\")
+        texts = self._text(attribute.vr, raw).split("\\")
         if attribute.vr == "PN":
             return tuple(dict.fromkeys(group for text in texts for group in fold_person_name(text)))
         if attribute.vr == "DA":
@@ -187,9 +215,9 @@ class ScannedHead:
 
         return character_set(self._character_set.decode("latin-1")).decode(raw, vr)
 
-    def _sealed(self, header: bytes, attribute: Attribute, found: CapturedValue) -> bytes:
+    def _sealed(self, header: bytes, attribute: Attribute, code: int, raw: bytes) -> bytes:
         """Return one element in Explicit VR Little Endian, or nothing where its octets make no sense as its VR."""
-        vr, raw = found
+        vr = _VR_NAMES[self._big_endian].get(code, "UN") if code else ""
         expected = attribute.vr
         if expected == "SQ":
             if vr == "SQ" and not self._big_endian:
@@ -228,7 +256,7 @@ def _element(header: bytes, vr: str, raw: bytes) -> bytes:
     if len(raw) & 1:
         raw += b" " if vr in _TEXT_VRS and vr != "UI" else b"\0"
     size = len(raw)
-    if vr in _LONG_VRS:
+    if vr in LONG_VRS:
         return b"%b%b\0\0%b%b" % (header, vr.encode("ascii"), size.to_bytes(4, "little"), raw)
     if size > 0xFFFF:
         return b""

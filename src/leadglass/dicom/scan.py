@@ -38,7 +38,7 @@ from leadglass.base.limits import (
     SEQUENCE_DEPTH_MAX,
 )
 from leadglass.base.objects import ObjectIdentity
-from leadglass.dicom.attributes import BY_TAG, CAPTURED_TAGS
+from leadglass.dicom.attributes import CAPTURED_TAGS
 from leadglass.dicom.sequences import SEQUENCE_TAGS
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 
@@ -49,7 +49,6 @@ _STUDY: Final = 0x0020_000D
 _SERIES: Final = 0x0020_000E
 _SOP_CLASS: Final = 0x0008_0016
 _SOP_INSTANCE: Final = 0x0008_0018
-_IDENTITY: Final = (_SOP_CLASS, _SOP_INSTANCE, _STUDY, _SERIES)
 
 _PIXEL_DATA: Final = 0x7FE0_0010
 _DELIMITERS: Final = (0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD)
@@ -61,7 +60,7 @@ _INFLATE_STEP: Final = 256 * KIB
 _AFTER_STREAM_MAX: Final = 9
 """A gzip trailer (CRC-32 and length, RFC 1952) and one octet of padding."""
 
-_SHORT_VRS: Final = [
+SHORT_VRS: Final = [
     "AE",
     "AS",
     "AT",
@@ -85,7 +84,7 @@ _SHORT_VRS: Final = [
     "US",
 ]
 """VRs with a 16-bit length. Source: PS3.5 Table 7.1-2."""
-_LONG_VRS: Final = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
+LONG_VRS: Final = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
 """VRs with two reserved octets and a 32-bit length. Source: PS3.5 Table 7.1-1."""
 _FRAGMENT_VRS: Final = ["OB", "OW", "UN"]
 
@@ -112,17 +111,29 @@ class _Encoding:
     fragments: frozenset[int]
     sequence: int
     unknown: int
-    names: Mapping[int, str]
     low_groups: int
     wanted: Mapping[int, int]
     sequence_tags: frozenset[int]
     special: frozenset[int]
     delimiters: frozenset[int]
-    identity: frozenset[int]
+    identity: tuple[int, int, int, int]
     pixel_data: int
     item: int
     item_end: int
     sequence_end: int
+
+
+def key_of(tag: int, *, big_endian: bool = False) -> int:
+    """Return the four octets of a tag read as one number: what captured values are kept by.
+
+    Little endian reads the element first. Turning every tag round would cost more than reading it does.
+    """
+    return tag if big_endian else (tag & 0xFFFF) << 16 | tag >> 16
+
+
+def code_of(vr: str, *, big_endian: bool = False) -> int:
+    """Return the two octets of a VR read as one number."""
+    return int.from_bytes(vr.encode("ascii"), "big" if big_endian else "little")
 
 
 def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
@@ -130,11 +141,10 @@ def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
     order = ">" if big_endian else "<"
 
     def key(tag: int) -> int:
-        return tag if big_endian else (tag & 0xFFFF) << 16 | tag >> 16
+        return key_of(tag, big_endian=big_endian)
 
     def code(vr: str) -> int:
-        number: int = struct.unpack(order + "H", vr.encode("ascii"))[0]
-        return number
+        return code_of(vr, big_endian=big_endian)
 
     return _Encoding(
         implicit=implicit,
@@ -142,18 +152,17 @@ def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
         header=struct.Struct(order + "IHH"),
         pair=struct.Struct(order + "II"),
         length=struct.Struct(order + "I"),
-        short=frozenset(map(code, _SHORT_VRS)),
-        long=frozenset(map(code, _LONG_VRS)),
+        short=frozenset(map(code, SHORT_VRS)),
+        long=frozenset(map(code, LONG_VRS)),
         fragments=frozenset(map(code, _FRAGMENT_VRS)),
         sequence=code("SQ"),
         unknown=code("UN"),
-        names=MappingProxyType({code(vr): vr for vr in (*_SHORT_VRS, *_LONG_VRS)}),
         low_groups=key(0xFFF9_0000),
         wanted=MappingProxyType({key(tag): tag for tag in CAPTURED_TAGS}),
         sequence_tags=frozenset(map(key, SEQUENCE_TAGS)),
         special=frozenset(map(key, (*SEQUENCE_TAGS, *_DELIMITERS))),
         delimiters=frozenset(map(key, _DELIMITERS)),
-        identity=frozenset(map(key, _IDENTITY)),
+        identity=(key(_SOP_CLASS), key(_SOP_INSTANCE), key(_STUDY), key(_SERIES)),
         pixel_data=key(_PIXEL_DATA),
         item=key(0xFFFE_E000),
         item_end=key(0xFFFE_E00D),
@@ -175,9 +184,9 @@ def encoding_of(syntax: TransferSyntax) -> _Encoding:
     return _EXPLICIT_BIG if syntax.big_endian else _EXPLICIT_LITTLE
 
 
-CapturedValue = tuple[str, bytes]
-"""VR as in the data set (empty for implicit VR), and the octets of the value as received, padding included; those of a
-sequence without its final delimiter."""
+CapturedValue = tuple[int, bytes]
+"""VR as in the data set (``code_of``; 0 for implicit VR), and the octets of the value as received, padding included; those
+of a sequence without its final delimiter."""
 
 
 def check_identity(identity: ObjectIdentity, sop_class_uid: str, sop_instance_uid: str) -> None:
@@ -308,13 +317,9 @@ class DatasetScanner:
             raise DatasetRefused("the data set is empty")
         self._past_head = True
 
-    def captured(self) -> dict[int, CapturedValue]:
-        """Return what was kept so far, by tag, in the order received."""
-        encoding = encoding_of(self._syntax)
-        names = encoding.names
-        wanted = encoding.wanted
-        other = "" if encoding.implicit else "UN"
-        return {wanted[key]: (names.get(vr, other), raw) for key, (vr, raw) in self._captured.items()}
+    def captured(self) -> Mapping[int, CapturedValue]:
+        """Return what was kept so far, by ``key_of(tag)``, in the order received."""
+        return self._captured
 
     def identity(self) -> ObjectIdentity:
         """Return the UIDs of the object.
@@ -322,19 +327,17 @@ class DatasetScanner:
         Raises:
             DatasetRefused: one of them is missing, empty or not a UID.
         """
-        wanted = {tag: key for key, tag in encoding_of(self._syntax).wanted.items() if tag in _IDENTITY}
-        uids = [self._uid(tag, wanted[tag]) for tag in _IDENTITY]
+        sop_class, sop_instance, study, series = self._identity_keys
         return ObjectIdentity(
-            study_uid=uids[2],
-            series_uid=uids[3],
-            sop_instance_uid=uids[1],
-            sop_class_uid=uids[0],
+            study_uid=self._uid(study, "StudyInstanceUID"),
+            series_uid=self._uid(series, "SeriesInstanceUID"),
+            sop_instance_uid=self._uid(sop_instance, "SOPInstanceUID"),
+            sop_class_uid=self._uid(sop_class, "SOPClassUID"),
             transfer_syntax_uid=self._syntax.uid,
         )
 
-    def _uid(self, tag: int, key: int) -> UID:
+    def _uid(self, key: int, name: str) -> UID:
         found = self._captured.get(key)
-        name = BY_TAG[tag].keyword
         if found is None:
             raise DatasetRefused(
                 f"the data set has no {name} (PS3.3 C.12.1, C.7.2.1, C.7.3.1)", dimse_status=MISMATCH
@@ -408,7 +411,8 @@ class DatasetScanner:
                 self._base += len(window)
                 self._skip = consumed - len(window)
         if not self._identified:
-            self._identified = self._identity_keys <= self._captured.keys()
+            captured = self._captured
+            self._identified = all(key in captured for key in self._identity_keys)
             if not self._identified and self._base > DATASET_HEAD_BYTES_MAX:
                 raise DatasetRefused("the UIDs of study, series and instance do not come early enough")
 
