@@ -109,8 +109,11 @@ class AuthenticatedFile:
             raise OutOfResources(f"{self._path.name} would be longer than {REGISTRY_BYTES_MAX} octets")
         fresh = self._path.with_name(self._path.name + ".new")
         try:
-            # Under the lock a file of this name can only be the leftover of a crash: it is overwritten.
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW, _MODE)
+            # Under the lock a file of this name can only be the leftover of a crash; its mode is nobody's choice.
+            fresh.unlink(missing_ok=True)
+            descriptor = os.open(
+                fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _MODE
+            )
             with os.fdopen(descriptor, "wb") as file:
                 file.write(content)
                 file.flush()
