@@ -24,6 +24,8 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final, cast
 
+import numpy as np
+from numpy.typing import NDArray
 from pydicom.datadict import dictionary_VR
 from pydicom.encaps import generate_frames
 from pydicom.pixels.decoders.base import get_decoder
@@ -41,6 +43,7 @@ TARGETS: Final = frozenset({values.IMPLICIT_LITTLE_ENDIAN, values.EXPLICIT_LITTL
 
 _UNCOMPRESSED: Final = values.SYNTAXES
 _JPEG_LOSSY: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_LS: Final = "1.2.840.10008.1.2.4.8"
 _JPEG_2000: Final = "1.2.840.10008.1.2.4.9"
 _HTJ2K: Final = "1.2.840.10008.1.2.4.20"
 
@@ -274,7 +277,13 @@ def _frame(stream: bytes, options: dict[str, int | str], transfer_syntax_uid: st
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             decoded = list(
-                decoder.iter_array(fragments, as_rgb=lossy_jpeg, **cast("dict[str, Any]", options))
+                decoder.iter_array(
+                    fragments,
+                    as_rgb=lossy_jpeg,
+                    # pydicom corrects in place what GDCM gives read-only: done below.
+                    apply_jls_sign_correction=False,
+                    **cast("dict[str, Any]", options),
+                )
             )
     except Exception as error:  # native plugins raise whatever they like
         raise DatasetRefused("its code stream cannot be decoded") from error
@@ -282,12 +291,21 @@ def _frame(stream: bytes, options: dict[str, int | str], transfer_syntax_uid: st
     width = int(options["bits_allocated"]) // 8
     if array.dtype.itemsize > width:
         raise DatasetRefused("a code stream has more bits than Bits Allocated")
+    if transfer_syntax_uid.startswith(_JPEG_LS) and array.dtype.kind == "i":
+        array = _sign_extended(array, _precision(stream))
     # Decoders choose the smallest container for the precision of the code stream.
     wanted = array.dtype.newbyteorder("=").kind + str(width)
     frame = array.astype(f"<{wanted}", copy=False).tobytes()
     photometric = str(properties["photometric_interpretation"])
     # What was sub-sampled is whole again.
     return frame, "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
+
+
+def _sign_extended(array: NDArray[np.signedinteger[Any]], precision: int) -> NDArray[np.signedinteger[Any]]:
+    """Spread the sign bit of a ``precision`` bit sample: JPEG-LS codes signed samples as unsigned ones."""
+    unused = max(0, 8 * array.dtype.itemsize - precision)
+    extended: NDArray[np.signedinteger[Any]] = np.right_shift(np.left_shift(array, unused), unused)
+    return extended
 
 
 def code_stream_size(stream: bytes, transfer_syntax_uid: str) -> tuple[int, int] | None:
@@ -317,23 +335,29 @@ def _siz(stream: bytes) -> tuple[int, int]:
 
 
 def _sof(stream: bytes) -> tuple[int, int]:
+    frame = _frame_header(stream)
+    rows, columns = struct.unpack_from(">HH", stream, frame + 5)
+    return rows, columns
+
+
+def _precision(stream: bytes) -> int:
+    return stream[_frame_header(stream) + 4]
+
+
+def _frame_header(stream: bytes) -> int:
+    """Return where the frame header (SOFn) stands, with at least nine octets behind."""
     position = stream.find(b"\xff\xd8")
     if position < 0:
         raise DatasetRefused("not a JPEG code stream")
     position += 2
-    while position + 4 <= len(stream):
-        if stream[position] != 0xFF:
-            break
+    while position + 9 <= len(stream) and stream[position] == 0xFF:
         marker = stream[position + 1]
         if marker == 0xFF:
             position += 1
             continue
         # SOF0..SOF15 without DHT (C4), JPG (C8) and DAC (CC); SOF55 of JPEG-LS.
         if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}):
-            if position + 9 > len(stream):
-                break
-            rows, columns = struct.unpack_from(">HH", stream, position + 5)
-            return rows, columns
+            return position
         position += 2
         if marker != 0x01 and not 0xD0 <= marker <= 0xD7:
             (length,) = struct.unpack_from(">H", stream, position)
