@@ -42,7 +42,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 from pathlib import Path
-from typing import Final, final
+from typing import Final, NamedTuple, final
 
 from leadglass.base.errors import AuditUnavailable, IntegrityError
 from leadglass.base.limits import (
@@ -60,13 +60,13 @@ HEADER_BYTES: Final = 36
 SEALED_BYTES_MAX: Final = AUDIT_PAYLOAD_BYTES_MAX + KIB
 """A sealed payload: the payload, r, and what sealing adds."""
 
-_READ_BYTES: Final = 256 * KIB
+_ENTRIES_READ: Final = 32
+"""Entries of one read, about 32 KiB."""
 _INDEXES_KEPT: Final = 8
 """Indexes of closed segments held in memory: about 100 KiB each."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One record of the journal."""
 
     sequence: int
@@ -311,17 +311,32 @@ class JournalView:
     def _segment_entries(self, segment: Segment, start: int, stop: int) -> Iterator[Entry]:
         try:
             offsets = self._offsets(segment)
-            with segment.path.open("rb", buffering=_READ_BYTES if stop - start > 8 else 4 * KIB) as file:
-                file.seek(offsets[start - segment.first])
-                for sequence in range(start, stop):
-                    head = file.read(8)
-                    length = record_length(head)
-                    entry = decode_record(sequence, head + file.read(length - 8)) if length else None
-                    if entry is None:
-                        raise IntegrityError(f"audit log: entry {sequence} in {segment.path.name} is damaged")
-                    yield entry
+            with segment.path.open("rb", buffering=0) as file:
+                for first in range(start, stop, _ENTRIES_READ):
+                    last = min(first + _ENTRIES_READ, stop)
+                    yield from _read_entries(file.fileno(), segment, offsets, first, last)
         except OSError as error:
             raise AuditUnavailable(f"audit log: the journal cannot be read ({error.strerror})") from None
+
+
+def _read_entries(fd: int, segment: Segment, offsets: "array[int]", start: int, stop: int) -> Iterator[Entry]:
+    """Yield a run of entries from one read; where they end is known from the index, but for the last one."""
+    begin = offsets[start - segment.first]
+    final = offsets[stop - 1 - segment.first]
+    if final - begin > MIB and stop - start > 1:  # long payloads: memory stays small
+        middle = (start + stop) // 2
+        yield from _read_entries(fd, segment, offsets, start, middle)
+        yield from _read_entries(fd, segment, offsets, middle, stop)
+        return
+    length = record_length(os.pread(fd, 8, final))
+    data = os.pread(fd, final + length - begin, begin)
+    for sequence in range(start, stop):
+        place = sequence - segment.first
+        after = offsets[place + 1] if sequence + 1 < stop else final + length
+        entry = decode_record(sequence, data[offsets[place] - begin : after - begin])
+        if entry is None:
+            raise IntegrityError(f"audit log: entry {sequence} in {segment.path.name} is damaged")
+        yield entry
 
 
 @final

@@ -29,10 +29,9 @@ can tell what it was, while the leaf still verifies.
 import hmac
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import msgspec
 
@@ -116,8 +115,7 @@ def _cut(value: Any) -> Any:  # noqa: ANN401 - any JSON value
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """An entry all but its place: ``leaf_head`` ends before ``seq``; ``blinded`` is r ‖ payload, or b""."""
 
     leaf_head: bytes
@@ -197,6 +195,11 @@ class LeafWriter:
     def _add_objects(self, leaf: dict[str, object], objects: Mapping[str, Collection[str]]) -> None:
         """Put tokens into the leaf, up to the limit; what is left out is counted."""
         token = self.token
+        if sum(map(len, objects.values())) <= AUDIT_TOKENS_MAX:
+            leaf["objects"] = {
+                kind: sorted([token(kind, value) for value in values]) for kind, values in objects.items()
+            }
+            return
         shown: dict[str, list[str]] = {}
         omitted: dict[str, int] = {}
         room = AUDIT_TOKENS_MAX
@@ -207,8 +210,7 @@ class LeafWriter:
             if len(some) < len(values):
                 omitted[kind] = len(values) - len(some)
         leaf["objects"] = shown
-        if omitted:
-            leaf["objects_omitted"] = omitted
+        leaf["objects_omitted"] = omitted
 
 
 def clean_event(event: AuditEvent) -> AuditEvent:
