@@ -1,1 +1,1 @@
-"""app."""
+"""Put together and started: configuration, composition, the server process, the command line."""

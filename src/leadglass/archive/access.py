@@ -16,7 +16,7 @@ from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.store.vault.interfaces import SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import Allowed, Denied, Permission, Policy, Resource
+from leadglass.trust.policy.interfaces import SITE, Allowed, Denied, Permission, Policy, Resource
 
 _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
     Permission.INSTANCE_STORE: EventCode.INSTANCE_REFUSED,
@@ -37,6 +37,19 @@ _READING = frozenset(
         Permission.VAULT_VERIFY,
     }
 )
+
+_INSTANCE = Resource("Instance", {})
+_STUDY = Resource("Study", {})
+_RESOURCES: Mapping[Permission, Resource] = {
+    **dict.fromkeys(Permission, SITE),
+    Permission.COMMITMENT_REQUEST: _INSTANCE,
+    Permission.INSTANCE_MOVE: _STUDY,
+    Permission.INSTANCE_RETRIEVE: _STUDY,
+    Permission.INSTANCE_STORE: _INSTANCE,
+    Permission.STUDY_QUERY: _STUDY,
+}
+"""What each permission is about. Decisions do not depend on single objects yet; when they do, it is here that the
+question becomes more precise."""
 
 
 def actor_of(principal: Principal) -> Actor:
@@ -67,14 +80,18 @@ class Access:
     vault: Vault
     clock: Clock
 
-    def permit(self, principal: Principal, permission: Permission, resource: Resource) -> Grant:
+    def may(self, principal: Principal, permission: Permission) -> bool:
+        """Tell whether ``permit`` would grant: for what is offered, never instead of ``permit``."""
+        return isinstance(self.policy.decide(principal, permission, _RESOURCES[permission]), Allowed)
+
+    def permit(self, principal: Principal, permission: Permission) -> Grant:
         """Return a grant, or put the refusal on record and raise.
 
         Raises:
             AccessDenied: policy said no; the reason is in the audit log only.
             AuditUnavailable: the refusal could not be recorded.
         """
-        decision = self.policy.decide(principal, permission, resource)
+        decision = self.policy.decide(principal, permission, _RESOURCES[permission])
         if isinstance(decision, Denied):
             self._record_denial(principal, permission, decision)
             raise AccessDenied("not authorized")

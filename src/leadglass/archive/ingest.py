@@ -33,7 +33,7 @@ from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.scan import DatasetScanner
-from leadglass.store.index.interfaces import IndexEntry, InstanceRecord, QuarantineEntry
+from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.vault.interfaces import Footer, PackWriter, RecordWriter, SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
@@ -104,6 +104,7 @@ class Ingest:
     access: Access
     vault: Vault
     writer: IndexWriter
+    index: Index
 
     def session(self, grant: Grant, origin: Origin) -> "StoreSession":
         """Begin one sender's burst: an association, or an import.
@@ -160,7 +161,7 @@ class StoreSession:
         if pack.record_count:
             self.ingest.writer.barrier()
             self.ingest.access.audit.sync()
-            self.ingest.writer.index.close_pack(pack.pack_id)
+            self.ingest.index.close_pack(pack.pack_id)
 
 
 class _Comparison:
@@ -350,7 +351,7 @@ class Incoming:
             dataset_length=self._received,
             received_at=origin.received_at,
         )
-        self._session.ingest.writer.index.add_quarantined(QuarantineEntry(kept, QUARANTINE_DUPLICATE))
+        self._session.ingest.index.add_quarantined(QuarantineEntry(kept, QUARANTINE_DUPLICATE))
         self._record_event(EventCode.INSTANCE_QUARANTINED, identity, origin, address, durable=True)
 
     def _lost_race(

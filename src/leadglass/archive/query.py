@@ -15,11 +15,11 @@ from leadglass.archive.access import Access, Grant
 from leadglass.base.errors import OutOfResources
 from leadglass.base.limits import QUERY_RESULTS_MAX
 from leadglass.dicom.query import KeyMatch, Query, SequenceMatch, Universal
-from leadglass.store.index.interfaces import Match
+from leadglass.store.index.interfaces import Index, Match
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
 
 _BATCH: Final = 256
 """Matches per audit event: a leaf of 64 KiB holds the tokens of some 1500 studies."""
@@ -31,6 +31,7 @@ class Finder:
 
     access: Access
     writer: IndexWriter
+    index: Index
 
     def find(self, principal: Principal, query: Query) -> Iterator[Match]:
         """Yield what matches and may be shown. Stop iterating to cancel.
@@ -40,9 +41,9 @@ class Finder:
             AuditUnavailable: what would be shown cannot be put on record.
             OutOfResources: more than ``QUERY_RESULTS_MAX`` matches, or too many candidates.
         """
-        grant = self.access.permit(principal, Permission.STUDY_QUERY, Resource("Study", {}))
+        grant = self.access.permit(principal, Permission.STUDY_QUERY)
         self.writer.barrier()
-        matches = self.writer.index.search(query)
+        matches = self.index.search(query)
         shown = 0
         while True:
             batch = list(islice(matches, _BATCH))

@@ -15,7 +15,7 @@ from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.scan import DatasetScanner
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
-from leadglass.store.vault.interfaces import Finding, RecoveredPack, RecoveredRecord, Vault
+from leadglass.store.vault.interfaces import Finding, RecoveredRecord, Vault
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 
@@ -84,13 +84,13 @@ class Recovery:
         records = iter(pack.records)
         whole = True
         while batch := list(islice(records, _BATCH)):
-            whole &= self._replay_batch(pack, batch, known, report)
+            whole &= self._replay_batch(batch, known, report)
         self.access.audit.sync()
         if whole:
             self.index.close_pack(pack_id)
 
     def _replay_batch(
-        self, pack: RecoveredPack, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport
+        self, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport
     ) -> bool:
         served: list[tuple[RecoveredRecord, IndexEntry]] = []
         whole = True

@@ -19,7 +19,7 @@ from leadglass.store.index.interfaces import Selector
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
 
 RETRIEVE_INSTANCES_MAX: Final = 65_535
 """Sub-operations of one retrieve: their counts are US values (PS3.7 9.3.3)."""
@@ -106,6 +106,7 @@ class Retriever:
 
     access: Access
     writer: IndexWriter
+    index: Index
     transcoder: Transcoder
 
     def begin(self, principal: Principal, keys: RetrieveKeys, *, destination: str = "") -> Retrieval:
@@ -122,7 +123,7 @@ class Retriever:
             OutOfResources: more instances than one retrieve may have.
         """
         permission = Permission.INSTANCE_MOVE if destination else Permission.INSTANCE_RETRIEVE
-        grant = self.access.permit(principal, permission, Resource("Study", {}))
+        grant = self.access.permit(principal, permission)
         selector = Selector(
             level=keys.level,
             patient_id=keys.patient_id.reveal(),
@@ -131,7 +132,7 @@ class Retriever:
             sop_instance_uids=keys.sop_instance_uids,
         )
         self.writer.barrier()
-        records = list(islice(self.writer.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
+        records = list(islice(self.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
         if len(records) > RETRIEVE_INSTANCES_MAX:
             raise OutOfResources("more than 65535 instances in one retrieve; ask for less at once")
         studies = list(dict.fromkeys(record.identity.study_uid for record in records))

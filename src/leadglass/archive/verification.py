@@ -1,6 +1,4 @@
-"""Proving that what is held is what was written: every octet of every pack, every row of the index, and that the two
-agree.
-"""
+"""Proving that what is held is what was written: every octet of every pack, every row, and that the two agree."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -13,7 +11,7 @@ from leadglass.store.index.writer import IndexWriter
 from leadglass.store.vault.interfaces import Finding, RecoveredRecord, Vault
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import SITE, Permission
+from leadglass.trust.policy.interfaces import Permission
 
 
 @dataclass(slots=True)
@@ -34,10 +32,7 @@ class Verification:
     access: Access
     vault: Vault
     writer: IndexWriter
-
-    @property
-    def _index(self) -> Index:
-        return self.writer.index
+    index: Index
 
     def verify(self, principal: Principal, progress: Callable[[int, int], None]) -> VerificationReport:
         """Authenticate packs and index, and hold them against each other.
@@ -46,7 +41,7 @@ class Verification:
             principal: on whose behalf; needs ``vault:verify``.
             progress: called with packs done and packs in all.
         """
-        grant = self.access.permit(principal, Permission.VAULT_VERIFY, SITE)
+        grant = self.access.permit(principal, Permission.VAULT_VERIFY)
         self.writer.barrier()
         report = VerificationReport()
         rows = self._verify_rows(report)
@@ -70,7 +65,7 @@ class Verification:
     def _verify_rows(self, report: VerificationReport) -> dict[bytes, RecordAddress]:
         rows: dict[bytes, RecordAddress] = {}
         try:
-            for found in self._index.verify():
+            for found in self.index.verify():
                 if isinstance(found, RowFinding):
                     report.findings.append(Finding(found.where, found.what))
                 else:
@@ -110,13 +105,13 @@ class Verification:
             if record is None or record.address != address:
                 what = "the index names a record that the vault does not hold whole"
                 report.findings.append(Finding(_where(address), what))
-        apart = {entry.record.address.object_id for entry in self._index.quarantined()}
-        closed = self._index.closed_packs()
+        apart = {entry.record.address.object_id for entry in self.index.quarantined()}
+        closed = self.index.closed_packs()
         for object_id, record in held.items():
             if object_id in rows or object_id in apart or record.address.pack_id not in closed:
                 continue
             # A whole record without a row is a resend that lost a race, or one whose row somebody removed.
-            if self._index.lookup(record.footer.identity.sop_instance_uid) is None:
+            if self.index.lookup(record.footer.identity.sop_instance_uid) is None:
                 what = "a whole record that the index does not name; `leadglass vault reindex` brings it back"
                 report.findings.append(Finding(_where(record.address), what))
 

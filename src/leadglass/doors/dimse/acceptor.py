@@ -23,7 +23,7 @@ from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
 from leadglass.trust.certs.tls import TLSFacts
 from leadglass.trust.identity.models import PeerFacts, Principal, Unrecognised
-from leadglass.trust.policy.interfaces import Denied, Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.assembly import CommandReceived
 from leadglass.wire.dimse.messages import CCancelRQ, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, NActionRQ
 from leadglass.wire.dimse.uids import STORAGE_COMMITMENT_PUSH_MODEL_SOP_CLASS, VERIFICATION_SOP_CLASS
@@ -226,8 +226,7 @@ class Acceptor:
         return tuple(dict.fromkeys(s for s in proposed if s in self._services.transfer_syntaxes))
 
     def _may(self, principal: Principal, permission: Permission) -> bool:
-        decision = self._services.access.policy.decide(principal, permission, Resource("Association", {}))
-        return not isinstance(decision, Denied)
+        return self._services.access.may(principal, permission)
 
     def _reject(
         self,

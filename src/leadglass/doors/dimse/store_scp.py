@@ -4,7 +4,7 @@ from leadglass.archive.ingest import StoreRequest
 from leadglass.base.errors import AccessDenied, LeadglassError
 from leadglass.base.ids import UID
 from leadglass.doors.dimse.services import AssociationState, Services
-from leadglass.trust.policy.interfaces import Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CStoreRQ, CStoreRSP, objection
 from leadglass.wire.dimse.status import SUCCESS
 

@@ -1,16 +1,19 @@
 """C-ECHO. Source: PS3.4 Annex A, PS3.7 9.1.5."""
 
+from typing import Final
+
 from leadglass.doors.dimse.services import AssociationState, Services
-from leadglass.trust.policy.interfaces import Denied, Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CEchoRQ, CEchoRSP
 from leadglass.wire.dimse.status import SUCCESS
+
+NOT_AUTHORIZED: Final = 0x0124
+"""Source: PS3.7 C.5.16."""
 
 
 def serve(services: Services, state: AssociationState, context_id: int, message: CEchoRQ) -> None:
     """Answer a C-ECHO."""
-    resource = Resource("Association", {})
-    decision = services.access.policy.decide(state.principal, Permission.ASSOCIATION_ECHO, resource)
-    status = 0x0124 if isinstance(decision, Denied) else SUCCESS
+    status = SUCCESS if services.access.may(state.principal, Permission.ASSOCIATION_ECHO) else NOT_AUTHORIZED
     state.connection.send_message(
         context_id,
         CEchoRSP(message.message_id, status, message.affected_sop_class_uid),

@@ -1,0 +1,277 @@
+"""Puts the rooms together. The only place that knows which class stands behind which interface.
+
+Order matters: keys before everything, the audit log before anything that could be worth an event, recovery before the
+first door opens.
+"""
+
+import os
+import socket
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from leadglass import __version__
+from leadglass.app.clock import SystemClock
+from leadglass.app.config import Settings, load_settings
+from leadglass.app.config.settings import render_settings
+from leadglass.app.site import SiteLock, SitePaths
+from leadglass.archive.access import Access
+from leadglass.archive.commitment import Commitment
+from leadglass.archive.ingest import Ingest
+from leadglass.archive.query import Finder
+from leadglass.archive.recovery import Recovery, RecoveryReport
+from leadglass.archive.retrieve import Retriever
+from leadglass.archive.transcoding import ProcessTranscoder
+from leadglass.archive.verification import Verification
+from leadglass.base.clock import Clock
+from leadglass.base.errors import ConfigurationError
+from leadglass.base.secret import Secret
+from leadglass.store.index.database import Database
+from leadglass.store.index.postgresql import PostgreSQLDatabase
+from leadglass.store.index.service import SQLIndex
+from leadglass.store.index.sqlite import SQLiteDatabase
+from leadglass.store.index.writer import IndexWriter
+from leadglass.store.jobs.service import SQLJobQueue
+from leadglass.store.vault.service import FileVault
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode
+from leadglass.trust.audit.service import FileAuditLog
+from leadglass.trust.audit.signed_note import verifier_key
+from leadglass.trust.certs.authority import CertificateAuthority
+from leadglass.trust.certs.node_key import NodeCredentials, open_node_credentials, write_node_credentials
+from leadglass.trust.identity.models import Principal
+from leadglass.trust.identity.registry import DeviceRegistry
+from leadglass.trust.keys.interfaces import KeyEncryptionProvider
+from leadglass.trust.keys.providers.key_file import KeyFileProvider
+from leadglass.trust.keys.providers.passphrase import PassphraseProvider
+from leadglass.trust.keys.providers.systemd_credential import SystemdCredentialProvider
+from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
+from leadglass.trust.keys.signer import note_verifier
+from leadglass.trust.policy.cedar import CedarPolicy
+
+SERVICE: Final = Principal(principal_id="service:leadglass", roles=("service",))
+"""The node itself: start, recovery, delivery of commitment reports."""
+
+AUDIT_VERIFIER_FILE: Final = "audit.vkey"
+"""The public key of the audit log (C2SP signed-note verifier key): all that offline verification needs."""
+
+
+def operator() -> Principal:
+    """Return whoever runs a command on this machine."""
+    return Principal(principal_id=f"operator:{os.geteuid()}", roles=("operator",), address="local")
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """An open site: every room, composed."""
+
+    paths: SitePaths
+    settings: Settings
+    clock: Clock
+    provider: KeyEncryptionProvider
+    keys: SiteKeys
+    authority: CertificateAuthority
+    credentials: NodeCredentials
+    registry: DeviceRegistry
+    audit: FileAuditLog
+    vault: FileVault
+    index: SQLIndex
+    writer: IndexWriter
+    access: Access
+    ingest: Ingest
+    finder: Finder
+    retriever: Retriever
+    commitment: Commitment
+    verification: Verification
+    recovery: Recovery
+    transcoder: ProcessTranscoder
+    lock: SiteLock
+    recovered: RecoveryReport
+
+    def close(self) -> None:
+        """Write what waits, sign what is on record, and let go of the site."""
+        self.writer.close()
+        self.transcoder.close()
+        self.audit.close()
+        self.index.close()
+        self.keys.close()
+        self.lock.release()
+
+
+def init_site(
+    paths: SitePaths, settings: Settings, passphrase: Secret | None, environment: Mapping[str, str]
+) -> KeyEncryptionProvider:
+    """Make a new site: keys, certificate authority, node certificate, empty registry, first audit entry.
+
+    Raises:
+        UsageError: there is a site already.
+        ConfigurationError: a key file exists, or the key provider is not there.
+    """
+    clock = SystemClock()
+    paths.make()
+    provider = _create_provider(paths, settings, passphrase, environment)
+    keys = create_site_keys(paths.ledger, provider, clock)
+    authority = CertificateAuthority.create(paths.certs, provider, clock, settings.site.name)
+    issued = authority.issue_server(settings.site.names)
+    write_node_credentials(paths.certs, issued, provider)
+    DeviceRegistry.create(paths.devices, keys.authenticator("devices"), clock)
+    audit = _open_audit(paths, keys, clock)
+    signer = keys.checkpoint_signer()
+    vkey = verifier_key(audit_origin(keys), signer.algorithm, signer.public_key)
+    (paths.certs / AUDIT_VERIFIER_FILE).write_text(vkey + "\n", encoding="ascii")
+    actor = Actor(principal_id=operator().principal_id)
+    audit.record(
+        AuditEvent(
+            code=EventCode.CONFIGURATION_CHANGED,
+            at=clock.now(),
+            actor=actor,
+            facts={"what": "site made", "version": __version__, "key_provider": settings.keys.provider},
+        )
+    )
+    for facts, what in ((authority.facts, "certificate authority"), (issued.facts, "node")):
+        audit.record(
+            AuditEvent(
+                code=EventCode.CERTIFICATE_ISSUED,
+                at=clock.now(),
+                actor=actor,
+                facts={"certificate": facts.sha256, "for": what, "serial": facts.serial},
+            )
+        )
+    audit.close()
+    keys.close()
+    # The settings last: a site without them is no site, and init can be run again after it was cleaned up.
+    paths.settings.write_text(render_settings(settings), encoding="utf-8")
+    paths.settings.chmod(0o600)
+    return provider
+
+
+def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[str, str]) -> Node:
+    """Open a site as its only owner, and bring index and audit log up to what the vault holds.
+
+    Raises:
+        SiteBusy: another process owns it.
+        ConfigurationError: it is not set up, or the key provider is not there.
+        KeyUnavailable: the root key does not open it.
+        IntegrityError: something is not what was written.
+    """
+    settings = load_settings(paths.settings)
+    clock = SystemClock()
+    lock = SiteLock(paths)
+    lock.take()
+    try:
+        provider = open_provider(paths, settings, passphrase, environment)
+        keys = open_site_keys(paths.ledger, provider, clock)
+        audit = _open_audit(paths, keys, clock)
+    except BaseException:
+        lock.release()
+        raise
+
+    def on_key_event(code: EventCode, facts: Mapping[str, str | int]) -> None:
+        # Not durable by itself: a key without objects needs no record, and the first object's event follows it.
+        actor = Actor(principal_id=SERVICE.principal_id)
+        audit.record(AuditEvent(code=code, at=clock.now(), actor=actor, facts=facts), durable=False)
+
+    keys.on_event(on_key_event)
+    vault = FileVault(paths.vault, keys, clock)
+    database = _open_database(paths, settings, keys)
+    index = SQLIndex(database, keys, keys)
+    access = Access(CedarPolicy.load(), audit, vault, clock)
+    recovery = Recovery(access, vault, index)
+    recovered = recovery.replay(SERVICE)
+    writer = IndexWriter(index)
+    transcoder = ProcessTranscoder()
+    return Node(
+        paths=paths,
+        settings=settings,
+        clock=clock,
+        provider=provider,
+        keys=keys,
+        authority=CertificateAuthority.open(paths.certs, provider, clock),
+        credentials=open_node_credentials(paths.certs, provider),
+        registry=DeviceRegistry(
+            paths.devices, keys.authenticator("devices"), clock, (settings.dimse.ae_title,)
+        ),
+        audit=audit,
+        vault=vault,
+        index=index,
+        writer=writer,
+        access=access,
+        ingest=Ingest(access, vault, writer, index),
+        finder=Finder(access, writer, index),
+        retriever=Retriever(access, writer, index, transcoder),
+        commitment=Commitment(access, writer, index, SQLJobQueue(database, clock), keys.audit_cipher),
+        verification=Verification(access, vault, writer, index),
+        recovery=recovery,
+        transcoder=transcoder,
+        lock=lock,
+        recovered=recovered,
+    )
+
+
+def audit_origin(keys: SiteKeys) -> str:
+    """Return the name of the site's log: C2SP asks for a schema-less URL that is unique."""
+    return f"leadglass.invalid/{keys.tenant_id.hex()}/audit"
+
+
+def open_provider(
+    paths: SitePaths, settings: Settings, passphrase: Secret | None, environment: Mapping[str, str]
+) -> KeyEncryptionProvider:
+    """Open the holder of the root key.
+
+    Raises:
+        ConfigurationError: it is not there, or not as it must be.
+        KeyUnavailable: the passphrase is wrong.
+    """
+    path = _key_path(paths, settings)
+    match settings.keys.provider:
+        case "key-file":
+            return KeyFileProvider.open(path, paths.vault)
+        case "passphrase":
+            return PassphraseProvider.open(path, _required(passphrase), paths.vault)
+        case "systemd-credential":
+            return SystemdCredentialProvider.open(settings.keys.credential, environment)
+
+
+def _create_provider(
+    paths: SitePaths, settings: Settings, passphrase: Secret | None, environment: Mapping[str, str]
+) -> KeyEncryptionProvider:
+    path = _key_path(paths, settings)
+    match settings.keys.provider:
+        case "key-file":
+            return KeyFileProvider.create(path, paths.vault)
+        case "passphrase":
+            return PassphraseProvider.create(path, _required(passphrase), paths.vault)
+        case "systemd-credential":
+            return SystemdCredentialProvider.open(settings.keys.credential, environment)
+
+
+def _key_path(paths: SitePaths, settings: Settings) -> Path:
+    return paths.root / settings.keys.path  # an absolute path stays what it is
+
+
+def _required(passphrase: Secret | None) -> Secret:
+    if passphrase is None:
+        raise ConfigurationError(
+            "the root key is sealed with a passphrase",
+            hint="give it with --passphrase-fd N, or run the command on a terminal",
+        )
+    return passphrase
+
+
+def _open_audit(paths: SitePaths, keys: SiteKeys, clock: Clock) -> FileAuditLog:
+    signer = keys.checkpoint_signer()
+    verifier = note_verifier(signer.algorithm, signer.public_key)
+    return FileAuditLog(
+        paths.audit, audit_origin(keys), keys.audit_cipher, signer, clock, verifiers=(verifier,)
+    )
+
+
+def _open_database(paths: SitePaths, settings: Settings, keys: SiteKeys) -> Database:
+    if settings.index.url == "sqlite":
+        return SQLiteDatabase(paths.index, keys.database_key("index"))
+    return PostgreSQLDatabase(Secret(settings.index.url.encode("utf-8")))
+
+
+def default_names() -> tuple[str, ...]:
+    """Return the names that a node on this machine is reached under."""
+    return tuple(dict.fromkeys((socket.gethostname(), "localhost", "127.0.0.1")))

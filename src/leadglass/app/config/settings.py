@@ -1,0 +1,160 @@
+"""The settings of a site, ``leadglass.toml``. Each says its unit, its default and why, and who is trusted."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+import msgspec
+
+from leadglass.base.errors import ConfigurationError, UsageError
+from leadglass.base.ids import is_uid, parse_ae_title
+from leadglass.base.limits import ASSOCIATIONS_MAX
+
+
+class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[site]``.
+
+    Attributes:
+        name: of the institution; stands in the certificates of the site.
+        names: host names and addresses under which the node is reached; they stand in its certificate.
+    """
+
+    name: str = "Leadglass site"
+    names: tuple[str, ...] = ("localhost", "127.0.0.1")
+
+
+class DimseSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[dimse]``.
+
+    Attributes:
+        ae_title: what we are called; an association for anybody else is rejected.
+        host: address to listen on. Every peer needs an enrolled certificate, so the default is all addresses.
+        port: 2762 is the registered port for DICOM over TLS (PS3.15 B.12).
+        associations_max: at once, over all peers.
+        private_sop_classes: storage SOP classes that are not in the standard, by UID.
+        private_transfer_syntaxes: encapsulated Explicit VR Little Endian ones that are not in the standard, by UID.
+    """
+
+    ae_title: str = "LEADGLASS"
+    host: str = "0.0.0.0"  # noqa: S104 - mutual TLS is the guard, and a PACS that nobody reaches is none
+    port: int = 2762
+    associations_max: int = ASSOCIATIONS_MAX
+    private_sop_classes: tuple[str, ...] = ()
+    private_transfer_syntaxes: tuple[str, ...] = ()
+
+
+class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[keys]``.
+
+    Attributes:
+        provider: who holds the root key-encryption key. Trusted with everything: whoever has the root key *and* the
+            key ledger reads all that is held.
+        path: of the root key file (``key-file``, ``passphrase``); relative to the site's folder. Best on another
+            device than the data (74 FR 19006): ``leadglass status`` says whether it is.
+        credential: name of the systemd credential (``systemd-credential``).
+    """
+
+    provider: Literal["key-file", "passphrase", "systemd-credential"] = "key-file"
+    path: str = "keys/root.key"
+    credential: str = "leadglass-root-key"
+
+
+class IndexSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[index]``.
+
+    Attributes:
+        url: ``sqlite`` for the encrypted file of the site, or ``postgresql://...``. Trusted for availability and for
+            *which* objects exist; not for their content: who can change it can hide a study, not read or alter one.
+    """
+
+    url: str = "sqlite"
+
+
+class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The whole file."""
+
+    site: SiteSettings = SiteSettings()
+    dimse: DimseSettings = DimseSettings()
+    keys: KeySettings = KeySettings()
+    index: IndexSettings = IndexSettings()
+
+
+def load_settings(path: Path) -> Settings:
+    """Read and check the file.
+
+    Raises:
+        ConfigurationError: it is missing, cannot be read, has an unknown key or a value that cannot be.
+    """
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        settings = msgspec.convert(document, Settings)
+    except FileNotFoundError as error:
+        raise ConfigurationError(
+            f"{path} is not there", hint="make a site first: leadglass init DIR"
+        ) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"{path} cannot be read") from error
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
+        raise ConfigurationError(f"{path}: {error}") from error
+    _check(settings, path)
+    return settings
+
+
+def _check(settings: Settings, path: Path) -> None:
+    try:
+        parse_ae_title(settings.dimse.ae_title)
+    except UsageError as error:
+        raise ConfigurationError(f"{path}: dimse.ae_title: {error}") from error
+    if not 0 <= settings.dimse.port <= 65_535:
+        raise ConfigurationError(f"{path}: dimse.port: 0 to 65535 is expected")
+    if not 1 <= settings.dimse.associations_max <= 10 * ASSOCIATIONS_MAX:
+        raise ConfigurationError(f"{path}: dimse.associations_max: 1 to {10 * ASSOCIATIONS_MAX} is expected")
+    for name, uids in (
+        ("private_sop_classes", settings.dimse.private_sop_classes),
+        ("private_transfer_syntaxes", settings.dimse.private_transfer_syntaxes),
+    ):
+        if not all(is_uid(uid) for uid in uids):
+            raise ConfigurationError(f"{path}: dimse.{name}: UIDs are expected")
+    if settings.index.url != "sqlite" and not settings.index.url.startswith(("postgresql://", "postgres://")):
+        raise ConfigurationError(f"{path}: index.url: 'sqlite' or 'postgresql://...' is expected")
+
+
+def render_settings(settings: Settings) -> str:
+    """Return the text of a new ``leadglass.toml``, with a word on each setting."""
+
+    def text(value: str) -> str:
+        return msgspec.json.encode(value).decode()  # a TOML basic string takes JSON's escapes
+
+    names = ", ".join(text(name) for name in settings.site.names)
+    return f"""\
+# A Leadglass site. Unknown keys are errors; no secret belongs here.
+
+[site]
+# Of the institution; stands in the certificates of the site.
+name = {text(settings.site.name)}
+# Host names and addresses under which this node is reached; they stand in its certificate.
+names = [{names}]
+
+[dimse]
+# What this node is called; an association for anybody else is rejected.
+ae_title = {text(settings.dimse.ae_title)}
+# Every peer needs an enrolled certificate: there is no other way in, and no plaintext listener.
+host = {text(settings.dimse.host)}
+port = {settings.dimse.port}
+# Associations at once, over all peers.
+associations_max = {settings.dimse.associations_max}
+# Storage SOP classes and transfer syntaxes that are not in the standard, by UID.
+private_sop_classes = []
+private_transfer_syntaxes = []
+
+[keys]
+# Who holds the root key: "key-file", "passphrase" or "systemd-credential".
+provider = {text(settings.keys.provider)}
+# Best on another device than the data; `leadglass status` says what it does and does not protect.
+path = {text(settings.keys.path)}
+credential = {text(settings.keys.credential)}
+
+[index]
+# "sqlite", or "postgresql://user@host/database". Not trusted with names: they are sealed before they get there.
+url = {text(settings.index.url)}
+"""

@@ -1,0 +1,119 @@
+"""The server process: opens the site, opens the doors, keeps the log signed, and ends in order."""
+
+import signal
+import threading
+from collections.abc import Callable
+from typing import Final
+
+from leadglass.app.compose import SERVICE, Node
+from leadglass.app.control import ControlServer
+from leadglass.app.operations import OPERATIONS
+from leadglass.archive.access import actor_of
+from leadglass.base.errors import AuditUnavailable, LeadglassError
+from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
+from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
+from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
+from leadglass.doors.dimse.acceptor import Acceptor
+from leadglass.doors.dimse.commitment_scu import CommitmentDelivery
+from leadglass.doors.dimse.listener import Listener
+from leadglass.doors.dimse.services import Services
+from leadglass.trust.audit.interfaces import AuditEvent, EventCode
+from leadglass.trust.certs.tls import client_context, server_context
+from leadglass.wire.ul.negotiation import LocalParameters
+
+_TICK_SECONDS: Final = 1.0
+_DRAIN_SECONDS: Final = 10.0
+
+
+def local_parameters() -> LocalParameters:
+    """Return what we say about ourselves when associating."""
+    return LocalParameters(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
+
+
+def services_of(node: Node) -> Services:
+    """Return what the DIMSE door works with."""
+    settings = node.settings.dimse
+    client = client_context(node.credentials, node.authority.certificate_pem, pinned=True)
+    return Services(
+        ae_title=settings.ae_title,
+        directory=node.registry,
+        access=node.access,
+        ingest=node.ingest,
+        finder=node.finder,
+        retriever=node.retriever,
+        commitment=node.commitment,
+        clock=node.clock,
+        storage_sop_classes=frozenset((*ACCEPTED_STORAGE_CLASSES, *settings.private_sop_classes)),
+        transfer_syntaxes=frozenset(
+            (
+                *(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.storable),
+                *settings.private_transfer_syntaxes,
+            )
+        ),
+        client_tls=lambda _device: client,
+        local=local_parameters(),
+    )
+
+
+class Server:
+    """One running node."""
+
+    def __init__(self, node: Node) -> None:
+        self.node = node
+        services = services_of(node)
+        context = server_context(node.credentials, node.authority.certificate_pem)
+        self.listener = Listener(
+            node.settings.dimse.host,
+            node.settings.dimse.port,
+            lambda: context,
+            Acceptor(services),
+            connections_max=node.settings.dimse.associations_max,
+        )
+        self._delivery = CommitmentDelivery(services)
+        self._control = ControlServer(node.paths.control_socket, node, OPERATIONS)
+        self._stopping = threading.Event()
+        self._ticker = threading.Thread(target=self._tick_forever, name="ticker", daemon=True)
+
+    def start(self) -> None:
+        """Open the doors.
+
+        Raises:
+            ConfigurationError: the port is taken.
+            AuditUnavailable: the start cannot be put on record.
+        """
+        self._record(EventCode.SERVICE_STARTED)
+        self._control.start()
+        self.listener.start()
+        self._ticker.start()
+
+    def stop(self) -> None:
+        """Close the doors, let associations end, and close the site."""
+        self._stopping.set()
+        self.listener.stop(_DRAIN_SECONDS)
+        self._control.stop()
+        self._ticker.join()
+        self._record(EventCode.SERVICE_STOPPED)
+        self.node.close()
+
+    def run(self, ready: Callable[[int], None]) -> None:
+        """Serve until SIGTERM or SIGINT; ``ready`` is called with the port when the doors are open."""
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda _number, _frame: stop.set())
+        self.start()
+        ready(self.listener.port)
+        stop.wait()
+        self.stop()
+
+    def _tick_forever(self) -> None:
+        while not self._stopping.wait(_TICK_SECONDS):
+            try:
+                self.node.audit.seal()
+                self._delivery.deliver_due()
+            except AuditUnavailable:
+                continue  # every door fails closed by itself; `status` shows it
+            except LeadglassError:
+                continue  # one job failed and is kept for the next try
+
+    def _record(self, code: EventCode) -> None:
+        self.node.audit.record(AuditEvent(code=code, at=self.node.clock.now(), actor=actor_of(SERVICE)))
