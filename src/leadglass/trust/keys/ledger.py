@@ -207,7 +207,11 @@ class KeyLedger:
             for suffix in ("", "-wal", "-shm", "-journal"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        try:
+            sync_folder(path.parent)
+        except OSError as error:
+            ledger.close()
+            raise ConfigurationError(f"the key ledger cannot be made durable: {error.strerror}") from None
         return ledger
 
     @classmethod
@@ -218,8 +222,6 @@ class KeyLedger:
             ConfigurationError: there is none, or it is not a key ledger of this version.
             KeyUnavailable: it was made under another root key, or was changed.
         """
-        if not path.is_file():
-            raise ConfigurationError("there is no key ledger at the configured place")
         ledger = cls(_connect(path), path, clock)
         try:
             ledger._unlock(provider)
@@ -569,6 +571,10 @@ def _connect(path: Path) -> apsw.Connection:
         _run(db, "PRAGMA journal_mode = WAL")
         _run(db, "PRAGMA synchronous = FULL")
         _run(db, "PRAGMA trusted_schema = OFF")
+    except apsw.CantOpenError:
+        raise ConfigurationError(
+            "there is no key ledger at the configured place, or it may not be read", hint=f"looked for {path}"
+        ) from None
     except apsw.Error as error:
         raise ConfigurationError(f"the key ledger cannot be opened: {type(error).__name__}") from None
     return db
