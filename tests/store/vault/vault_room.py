@@ -12,8 +12,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from fake_clock import FakeClock
 
+from fake_clock import FakeClock
 from leadglass.base.errors import KeyUnavailable
 from leadglass.base.ids import UID
 from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
@@ -130,7 +130,9 @@ def store(pack: FilePackWriter, number: int, data: bytes) -> RecordAddress:
     return record.commit(footer(identity(number, pack.study_uid), len(data)))
 
 
-def fill(vault: FileVault, lengths: list[int], *, study_uid: UID = STUDY, close: bool = True) -> list[RecordAddress]:
+def fill(
+    vault: FileVault, lengths: list[int], *, study_uid: UID = STUDY, close: bool = True
+) -> list[RecordAddress]:
     """Store one object per length in a new pack."""
     pack = vault.open_pack(study_uid, 7)
     addresses = [store(pack, n, body(n, length)) for n, length in enumerate(lengths)]

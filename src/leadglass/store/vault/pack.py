@@ -9,6 +9,11 @@ journal commit. Measured on ext4, 10 KiB records: 139 us plain, 130 us allocated
 15 200, 17 700 records/s); 512 KiB records: 688 us plain, 610 us allocated, and zeros only cost. Replay knows a tail of
 zeros; closing cuts it off.
 
+**Large objects.** Every 8 MiB the kernel is told to begin writing (``POSIX_FADV_DONTNEED``, which starts the writeback
+of dirty pages and drops only clean ones), so that the disk works while the rest arrives and the last wait is short.
+Measured, 1 GiB: 0.55 s of waiting become 0.01 s, 950 MiB/s become 1600; ``sync_file_range`` is no better. An error of
+this early writeback is not lost: ``fdatasync`` reports whatever failed since the file was opened.
+
 **When the disk fails.** A write that fails is cut back, the record never happened, and the pack goes on. After a failed
 ``fdatasync`` nobody knows what is on the disk: the kernel may have marked the pages clean and would say yes the next
 time (PostgreSQL's "fsyncgate", 2018). So nothing is retried: the record is not answered, the pack is poisoned and
@@ -47,6 +52,7 @@ from leadglass.trust.keys.interfaces import StudyKey
 
 _ALLOCATE: Final = 8 * MIB
 _ZEROS: Final = memoryview(bytes(256 * KIB))
+_PUSH: Final = 8 * MIB
 _SMALL_RECORD: Final = 64 * KIB
 """Behind records up to this length zeros are written in advance; behind longer ones they cost more than they save."""
 
@@ -177,6 +183,7 @@ class FilePackWriter:
         "_path",
         "_poisoned",
         "_position",
+        "_pushed",
         "_random",
         "_study_uid",
         "_written",
@@ -207,6 +214,7 @@ class FilePackWriter:
         self._fd = -1
         self._position = PACK_HEADER_LENGTH  # behind the last commit entry: all before it is durable
         self._written = PACK_HEADER_LENGTH  # behind the last octet that was given to the system
+        self._pushed = PACK_HEADER_LENGTH  # before it, the kernel was told to write
         self._allocated = 0
         self._zeroed = 0
         self._count = 0
@@ -313,6 +321,10 @@ class FilePackWriter:
         self._dirty = True
         write_at(self._fd, data, self._written)
         self._written = end
+        if end - self._pushed >= _PUSH:
+            with suppress(OSError):  # advice: nothing depends on it
+                os.posix_fadvise(self._fd, self._pushed, end - self._pushed, os.POSIX_FADV_DONTNEED)
+            self._pushed = end
 
     def commit(self, sealed: memoryview, used: int, record: RecordHeader) -> RecordAddress:
         """Append the record's last octets and its commit entry in one call, then wait for the disk.
@@ -334,7 +346,7 @@ class FilePackWriter:
         except OSError:
             self._poisoned = True
             raise
-        self._position = self._written
+        self._position = self._pushed = self._written
         self._mac = entry[-MAC_LENGTH:]
         self._count += 1
         self._dirty = False
@@ -345,7 +357,7 @@ class FilePackWriter:
         if not self._dirty:
             return
         self._dirty = False
-        self._written = self._position
+        self._written = self._pushed = self._position
         self._allocated = self._zeroed = 0
         try:
             os.ftruncate(self._fd, self._position)

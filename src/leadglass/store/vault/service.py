@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final, final
 
 from leadglass.base.clock import Clock
-from leadglass.base.errors import IntegrityError, LocalProtocolError, UsageError
+from leadglass.base.errors import IntegrityError, KeyUnavailable, LocalProtocolError, UsageError
 from leadglass.base.ids import UID
 from leadglass.base.objects import ObjectIdentity, RecordAddress
 from leadglass.store.vault.directory import (
@@ -209,10 +209,8 @@ class FileVault:
     def verify(self, pack_id: bytes) -> Iterator[Finding | RecoveredRecord]:
         """Authenticate every octet of a pack; yield each whole record, and each finding by name.
 
-        A pack that is being written is read up to its last commit; its missing end is no finding.
-
-        Raises:
-            KeyUnavailable: the study's key was destroyed; nothing can be said about its packs.
+        A pack that is being written is read up to its last commit; its missing end is no finding. A pack whose key is
+        destroyed or unknown is a finding: nothing can be said about it, and a changed key id looks the same.
         """
         where = pack_id.hex()
         try:
@@ -225,7 +223,7 @@ class FileVault:
             pack = PackReader(fd, pack_id, self._keys)
             for step in pack.steps():
                 yield from _judge(pack, step, in_use=in_use)
-        except IntegrityError as error:
+        except (IntegrityError, KeyUnavailable) as error:
             yield Finding(where, str(error))
         finally:
             os.close(fd)
