@@ -247,7 +247,9 @@ class CertificateAuthority:
         if now >= issuer.not_valid_after_utc:
             raise ConfigurationError("the site's certificate authority has expired")
         if now < issuer.not_valid_before_utc:
-            raise ConfigurationError("the clock stands before the beginning of the site's certificate authority")
+            raise ConfigurationError(
+                "the clock stands before the beginning of the site's certificate authority"
+            )
         if lifetime <= timedelta(0):
             raise UsageError("a certificate needs a lifetime")
         return (

@@ -79,6 +79,14 @@ class DeviceDirectory(Protocol):
         """
         ...
 
+    def by_id(self, device_id: str) -> Device | None:
+        """Return the device of that id if it is not revoked.
+
+        Raises:
+            IntegrityError: as above.
+        """
+        ...
+
     def by_fingerprint(self, certificate_sha256: str) -> Device | None:
         """Return the device, not revoked, that may present this certificate.
 

@@ -183,6 +183,13 @@ class DeviceRegistry:
         """Return the device that calls itself so and is not revoked."""
         return self._snapshot().by_ae_title.get(ae_title)
 
+    def by_id(self, device_id: str) -> Device | None:
+        """Return the device of that id if it is not revoked."""
+        for device in self._snapshot().devices:
+            if device.device_id == device_id:
+                return device if device.revoked_at is None else None
+        return None
+
     def by_fingerprint(self, certificate_sha256: str) -> Device | None:
         """Return the device, not revoked, that may present this certificate."""
         known = self._snapshot().by_fingerprint.get(certificate_sha256)
