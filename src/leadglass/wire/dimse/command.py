@@ -104,10 +104,10 @@ def encode_elements(elements: Iterable[tuple[int, Value | None]]) -> bytes:
     parts = [b""]
     try:
         for tag, value in elements:
-            if value is None or value in ("", ()):
-                continue
             if isinstance(value, int):
                 parts.append(_SHORT.pack(0, _known(tag, _NUMBERS), 2, value))
+            elif not value:
+                continue
             elif isinstance(value, str):
                 encoded = _encode_text(tag, value)
                 parts += (_HEADER.pack(0, tag, len(encoded)), encoded)

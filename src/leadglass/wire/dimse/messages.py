@@ -13,7 +13,7 @@ from leadglass.base.errors import LocalProtocolError, RemoteProtocolError
 from leadglass.base.ids import is_uid
 from leadglass.wire.dimse import status
 from leadglass.wire.dimse.command import CommandSet, Value, decode_elements, encode_elements
-from leadglass.wire.dimse.elements import E
+from leadglass.wire.dimse.elements import ELEMENTS, E
 
 RESPONSE_BIT: Final = 0x8000
 NO_DATASET: Final = 0x0101
@@ -275,7 +275,8 @@ class OtherMessage:
     elements: Mapping[int, int | str | tuple[int, ...]] = field(repr=False)
 
 
-Response = CEchoRSP | CStoreRSP | CFindRSP | CGetRSP | CMoveRSP | NEventReportRSP | NActionRSP
+_OtherResponse = CEchoRSP | CFindRSP | CGetRSP | CMoveRSP | NEventReportRSP | NActionRSP
+Response = CStoreRSP | _OtherResponse
 
 Message = (
     CEchoRQ
@@ -341,6 +342,19 @@ def encode(message: Message) -> bytes:
                     (E.MoveOriginatorMessageID, message.move_originator_message_id),
                 )
             )
+        case CStoreRSP():
+            return encode_elements(
+                (
+                    (E.AffectedSOPClassUID, message.affected_sop_class_uid),
+                    head[0],
+                    (E.MessageIDBeingRespondedTo, message.message_id_being_responded_to),
+                    head[1],
+                    (E.Status, message.status),
+                    (E.OffendingElement, message.offending_elements),
+                    (E.ErrorComment, message.error_comment),
+                    (E.AffectedSOPInstanceUID, message.affected_sop_instance_uid),
+                )
+            )
         case CEchoRQ() | CFindRQ() | CGetRQ() | CMoveRQ():
             _require(message.affected_sop_class_uid)
             destination = message.move_destination if isinstance(message, CMoveRQ) else ""
@@ -386,9 +400,7 @@ def encode(message: Message) -> bytes:
             )
         case OtherMessage():
             return encode_elements(sorted((*head, *message.elements.items())))
-        case (
-            CEchoRSP() | CStoreRSP() | CFindRSP() | CGetRSP() | CMoveRSP() | NEventReportRSP() | NActionRSP()
-        ):
+        case CEchoRSP() | CFindRSP() | CGetRSP() | CMoveRSP() | NEventReportRSP() | NActionRSP():
             return _encode_response(message, head)
 
 
@@ -397,7 +409,7 @@ def _require(*uids: str) -> None:
         raise LocalProtocolError("a request of ours without its SOP class or instance UID")
 
 
-def _encode_response(message: Response, head: tuple[tuple[int, Value | None], ...]) -> bytes:
+def _encode_response(message: _OtherResponse, head: tuple[tuple[int, Value | None], ...]) -> bytes:
     elements: list[tuple[int, Value | None]] = [
         (E.AffectedSOPClassUID, message.affected_sop_class_uid),
         head[0],
@@ -405,12 +417,11 @@ def _encode_response(message: Response, head: tuple[tuple[int, Value | None], ..
         head[1],
         (E.Status, message.status),
     ]
-    if isinstance(message, CStoreRSP | CFindRSP | CGetRSP | CMoveRSP):
+    if isinstance(message, CFindRSP | CGetRSP | CMoveRSP):
         elements.append((E.OffendingElement, message.offending_elements))
     elements.append((E.ErrorComment, message.error_comment))
     if isinstance(message, NEventReportRSP | NActionRSP):
         elements.append((E.ErrorID, message.error_id))
-    if isinstance(message, CStoreRSP | NEventReportRSP | NActionRSP):
         elements.append((E.AffectedSOPInstanceUID, message.affected_sop_instance_uid))
     if isinstance(message, NEventReportRSP):
         elements.append((E.EventTypeID, message.event_type_id))
@@ -458,17 +469,17 @@ def objection(message: Message, abstract_syntax: str) -> int | None:
 # --- decoding ----------------------------------------------------------------------------------------------------
 
 
-def _number(elements: CommandSet, tag: E) -> int:
+def _number(elements: CommandSet, tag: int) -> int:
     value = elements.numbers.get(tag)
     if value is None:
-        raise RemoteProtocolError(f"a command set without {tag.name}")
+        raise RemoteProtocolError(f"a command set without {ELEMENTS[tag].keyword}")
     return value
 
 
-def _text(elements: CommandSet, tag: E) -> str:
+def _text(elements: CommandSet, tag: int) -> str:
     value = elements.texts.get(tag)
     if not value:
-        raise RemoteProtocolError(f"a command set without {tag.name}")
+        raise RemoteProtocolError(f"a command set without {ELEMENTS[tag].keyword}")
     return value
 
 
