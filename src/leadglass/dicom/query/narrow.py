@@ -25,8 +25,8 @@ from leadglass.dicom.query.models import (
 from leadglass.dicom.query.parse import is_supported
 
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII)
-_COMPOSES_WITH_NEXT: Final = re.compile("[\u1100-\u11ff\u3040-\u30ff\uac00-\ud7ff\uff65-\uffdc]$")
-"""Kana and Hangul, whose last character may become another one when a mark or letter follows (NFKC)."""
+_COMPOSES_WITH_NEXT: Final = re.compile("[\u1100-\u11ff\u3040-\u30ff]$")
+"""Kana and Hangul letters: what follows may be a voicing mark or another letter, and both become one character."""
 
 _BELOW: Final = {"ModalitiesInStudy": "Modality", "SOPClassesInStudy": "SOPClassUID"}
 """What is computed over a study, and the attribute below that it is computed from."""
@@ -146,13 +146,22 @@ def _folded(attribute: Attribute, value: str) -> str:
 
 def _folded_prefix(attribute: Attribute, pattern: str) -> str:
     """Return what the folded value surely begins with."""
-    for group in pattern.split("=") if attribute.vr == "PN" else (pattern,):
+    groups = pattern.split("=") if attribute.vr == "PN" else [pattern]
+    for group in groups:
         literal = re.split(r"[*?]", group, maxsplit=1)[0]
-        literal = _COMPOSES_WITH_NEXT.sub("", literal)
-        if attribute.vr != "PN":
-            return fold_text(literal)
-        # A name may end where the key still has delimiters: "DOE" meets "DOE^*".
-        folded = fold_name_group(literal)
-        if folded:
-            return folded
+        # A name may end where the key still has delimiters: "DOE" meets "DOE^*"; folding a name takes care of that.
+        folded = fold_name_group(literal) if attribute.vr == "PN" else fold_text(literal)
+        stable = _stable_prefix(folded)
+        if stable:
+            # Every group that the key names must match, so the first that narrows will do.
+            return stable
     return ""
+
+
+def _stable_prefix(folded: str) -> str:
+    """Leave out a last character that another one behind it could change (NFKC)."""
+    stable = _COMPOSES_WITH_NEXT.sub("", folded)
+    if stable and "\uac00" <= stable[-1] <= "\ud7a3" and (ord(stable[-1]) - 0xAC00) % 28 == 0:
+        # A Hangul syllable without a final consonant.
+        return stable[:-1]
+    return stable
