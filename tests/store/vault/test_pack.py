@@ -133,9 +133,10 @@ def test_misuse_is_our_own_fault(tmp_path: Path) -> None:
 def test_a_full_pack_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("leadglass.store.vault.pack.PACK_BYTES_MAX", 5000)
     pack = new_vault(tmp_path).open_pack(STUDY, 0)
-    assert not pack.full
+    fullness = [pack.full]
     store(pack, 0, bytes(6000))
-    assert pack.full
+    fullness.append(pack.full)
+    assert fullness == [False, True]
     pack.close()
 
 
@@ -206,7 +207,9 @@ def test_after_a_failed_sync_nothing_is_trusted(tmp_path: Path, monkeypatch: pyt
     assert pack.record_count == 1
     with pytest.raises(OutOfResources):
         pack.begin(identity(2))
-    pack.close()
+    with pytest.raises(OutOfResources, match="recovered"):
+        pack.close()
+    pack.close()  # harmless
     recovered = vault.recover(pack.pack_id)  # reads what is really there
     assert [r.address for r in recovered.records] == [first]
     assert findings(vault, pack.pack_id) == []

@@ -32,7 +32,7 @@ from typing import Final, TypeAlias
 
 from leadglass.base.errors import IntegrityError
 from leadglass.base.limits import MIB
-from leadglass.store.vault.disk import read_at, reading
+from leadglass.store.vault.disk import read_at
 from leadglass.store.vault.floe import SEGMENT_OVERHEAD
 from leadglass.store.vault.header import HEADER_LENGTH
 from leadglass.store.vault.record import SEGMENT
@@ -249,20 +249,18 @@ def require_committed(fd: int, offset: int, length: int, object_id: bytes, *, pa
 
 
 def _entry_at(fd: int, offset: int, pack_key: bytes) -> Entry | None:
-    with reading():
-        raw = read_at(fd, ENTRY_LENGTH, offset)
+    raw = read_at(fd, ENTRY_LENGTH, offset)
     return decode_entry(raw, pack_key)
 
 
 def _hinted_end(fd: int, offset: int, size: int) -> int:
     """Follow the length words of the segments: where a commit entry should stand, or 0."""
     at = offset + HEADER_LENGTH
-    with reading():
-        while at + SEGMENT_OVERHEAD <= size:
-            word = int.from_bytes(read_at(fd, 4, at), "big")
-            if word != 0xFFFF_FFFF:
-                return at + word if SEGMENT_OVERHEAD <= word <= SEGMENT else 0
-            at += SEGMENT
+    while at + SEGMENT_OVERHEAD <= size:
+        word = int.from_bytes(read_at(fd, 4, at), "big")
+        if word != 0xFFFF_FFFF:
+            return at + word if SEGMENT_OVERHEAD <= word <= SEGMENT else 0
+        at += SEGMENT
     return 0
 
 
@@ -277,8 +275,7 @@ def _search(fd: int, offset: int, size: int, pack_key: bytes) -> Entry | Damage 
     last_octet = offset  # behind the last octet that is not zero
     at = offset
     while at < size:
-        with reading():
-            block = read_at(fd, min(_SCAN_BYTES, size - at), at)
+        block = read_at(fd, min(_SCAN_BYTES, size - at), at)
         if not block:
             break
         stripped = len(block.rstrip(b"\0"))

@@ -63,13 +63,20 @@ def write_at(fd: int, data: memoryview, offset: int) -> None:
 
 
 def read_at(fd: int, length: int, offset: int) -> bytes:
-    """Return ``length`` octets from ``offset``, fewer at the end of the file."""
-    data = os.pread(fd, length, offset)
-    while len(data) < length:
-        more = os.pread(fd, length - len(data), offset + len(data))
-        if not more:
-            break
-        data += more
+    """Return ``length`` octets from ``offset``, fewer at the end of the file.
+
+    Raises:
+        IntegrityError: the disk cannot give them back.
+    """
+    try:
+        data = os.pread(fd, length, offset)
+        while len(data) < length:
+            more = os.pread(fd, length - len(data), offset + len(data))
+            if not more:
+                break
+            data += more
+    except OSError as error:
+        raise read_failure(error) from error
     return data
 
 
@@ -77,14 +84,17 @@ def read_into(fd: int, buffer: memoryview, offset: int) -> None:
     """Fill ``buffer``.
 
     Raises:
-        IntegrityError: the file ends before.
+        IntegrityError: the file ends before, or the disk cannot give the octets back.
     """
-    got = os.preadv(fd, (buffer,), offset)
-    while got < len(buffer):
-        more = os.preadv(fd, (buffer[got:],), offset + got)
-        if more == 0:
-            raise IntegrityError("a pack ends before its record")
-        got += more
+    got = 0
+    try:
+        while got < len(buffer):
+            more = os.preadv(fd, (buffer[got:],), offset + got)
+            if more == 0:
+                raise IntegrityError("a pack ends before its record")
+            got += more
+    except OSError as error:
+        raise read_failure(error) from error
 
 
 def sync_folder(path: Path) -> None:

@@ -89,7 +89,12 @@ class PackWriter(Protocol):
         ...
 
     def close(self) -> None:
-        """Write the pack's end, make it durable, and never touch it again. An empty pack leaves no file."""
+        """Write the pack's end, make it durable, and never touch it again. An empty pack leaves no file.
+
+        Raises:
+            OutOfResources: the end could not be written, or the disk failed before. The file is released, every committed
+                record is durable, and ``recover`` will close the pack: whoever notes closed packs must not note it.
+        """
         ...
 
 

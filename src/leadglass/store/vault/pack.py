@@ -278,7 +278,8 @@ class FilePackWriter:
         """Write the pack's end, make it durable, and never touch it again. An empty pack leaves no file.
 
         Raises:
-            OutOfResources: the end could not be written; every record is durable, and ``recover`` closes the pack.
+            OutOfResources: the end could not be written, or the disk failed before. The file is released, every committed
+                record is durable, and ``recover`` will close the pack: whoever notes closed packs must not note it.
         """
         if self._closed:
             return
@@ -297,7 +298,7 @@ class FilePackWriter:
 
     def _write_end(self, fd: int) -> None:
         if self._poisoned:
-            return
+            raise OutOfResources("the disk failed under this pack: it has no end, and must be recovered")
         if self._count == 0:
             self._path.unlink()
             sync_folder(self._path.parent)

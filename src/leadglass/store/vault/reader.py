@@ -44,8 +44,7 @@ class PackReader:
     __slots__ = ("_fd", "_key", "_mac", "header", "pack_key")
 
     def __init__(self, fd: int, pack_id: bytes, keys: KeyRing) -> None:
-        with reading():
-            raw = read_at(fd, PACK_HEADER_LENGTH, 0)
+        raw = read_at(fd, PACK_HEADER_LENGTH, 0)
         header = decode_pack_header(raw)
         if header.pack_id != pack_id:
             raise IntegrityError("the file holds another pack than its name says")
@@ -118,12 +117,11 @@ class PackReader:
 
     def _has_unwritten_sector(self, begin: int, end: int) -> bool:
         """Tell whether some sector of the range reads as zeros, as far as it belongs to the range."""
-        with reading():
-            while begin < end:
-                stop = min((begin // _SECTOR + 1) * _SECTOR, end)
-                if not read_at(self._fd, stop - begin, begin).strip(b"\0"):
-                    return True
-                begin = stop
+        while begin < end:
+            stop = min((begin // _SECTOR + 1) * _SECTOR, end)
+            if not read_at(self._fd, stop - begin, begin).strip(b"\0"):
+                return True
+            begin = stop
         return False
 
 

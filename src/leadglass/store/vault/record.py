@@ -12,7 +12,7 @@ from leadglass.base.errors import IntegrityError, LocalProtocolError
 from leadglass.base.limits import MIB
 from leadglass.base.objects import ObjectIdentity
 from leadglass.store.vault import floe
-from leadglass.store.vault.disk import read_at, read_into, reading
+from leadglass.store.vault.disk import read_at, read_into
 from leadglass.store.vault.floe import Decryptor, Encryptor, Octets, RandomSource
 from leadglass.store.vault.footer import TRAILER_LENGTH, decode_footer, footer_length
 from leadglass.store.vault.header import (
@@ -196,8 +196,7 @@ class SealedRecord:
         self._fd = fd
         self._close_fd = close_fd
         self._offset = offset
-        with reading():
-            raw = read_at(fd, HEADER_LENGTH, offset)
+        raw = read_at(fd, HEADER_LENGTH, offset)
         header = decode_header(raw)  # (1)
         if (
             header.tenant_id != tenant_id
@@ -281,8 +280,7 @@ class SealedRecord:
 
     def _open_segment(self, position: int, out: memoryview) -> int:
         sealed = self._sealed[: self._decryptor.segment_length(position)]
-        with reading():
-            read_into(self._fd, sealed, self._offset + HEADER_LENGTH + position * SEGMENT)
+        read_into(self._fd, sealed, self._offset + HEADER_LENGTH + position * SEGMENT)
         return self._decryptor.open(position, sealed, out)
 
     def _segment(self, position: int) -> memoryview:
