@@ -11,7 +11,7 @@ import unicodedata
 from typing import Final
 
 _SPACES: Final = re.compile(r"\s+")
-_PLAIN_ASCII: Final = re.compile(r"[!-~]*(?: [!-~]+)*", re.ASCII)
+_PLAIN_ASCII: Final = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
 """Combining Diacritical Marks. Marks of other scripts (voicing of kana, points, vowel signs) tell words apart and
 stay."""
@@ -36,7 +36,8 @@ def fold_name_component(text: str) -> str:
     folded = fold_text(text)
     if folded.isascii():
         return folded
-    return unicodedata.normalize("NFKC", _ACCENTS.sub("", unicodedata.normalize("NFD", folded))).strip()
+    # A mark of its own folds to a space with the mark: without the mark the spaces are to be put in order again.
+    return fold_text(_ACCENTS.sub("", unicodedata.normalize("NFD", folded)))
 
 
 def fold_name_group(group: str) -> str:
@@ -44,7 +45,7 @@ def fold_name_group(group: str) -> str:
 
     ``"DOE^John^^^ "`` gives ``"doe^john"``. Source: PS3.5 6.2.1.1.
     """
-    return "^".join(fold_name_component(component) for component in group.split("^")).rstrip("^")
+    return "^".join(fold_name_component(component) for component in fold_text(group).split("^")).rstrip("^")
 
 
 def fold_person_name(value: str) -> tuple[str, ...]:

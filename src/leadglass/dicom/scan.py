@@ -219,7 +219,7 @@ class DatasetScanner:
     __slots__ = (
         "_after_stream", "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity_keys", "_inflated", "_inflater",
         "_inside", "_limit", "_need", "_octets_in", "_outer", "_past_head", "_recorded", "_recording", "_recording_vr",
-        "_skip", "_syntax", "_undefined",
+        "_skip", "_stream_ended", "_syntax", "_undefined",
     )  # fmt: skip
 
     def __init__(self, transfer_syntax_uid: UID, *, syntax: TransferSyntax | None = None) -> None:
@@ -255,6 +255,7 @@ class DatasetScanner:
         self._identified = False
         self._past_head = False
         self._inflated = 0
+        self._stream_ended = False
         self._after_stream = 0
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if known.deflated else None
 
@@ -296,6 +297,11 @@ class DatasetScanner:
             self._base += size
         else:
             self._scan(data)
+        if not self._identified:
+            captured = self._captured
+            self._identified = all(key in captured for key in self._identity_keys)
+            if not self._identified and self._base > DATASET_HEAD_BYTES_MAX:
+                raise DatasetRefused("the UIDs of study, series and instance do not come early enough")
 
     def finish(self) -> None:
         """Take the end of the data set.
@@ -303,8 +309,7 @@ class DatasetScanner:
         Raises:
             DatasetRefused: it ends inside of an element, an item or a sequence, or is empty.
         """
-        inflater = self._inflater
-        if inflater is not None and not inflater.eof:
+        if self._inflater is not None and not self._stream_ended:
             raise DatasetRefused("the data set ends inside the deflated stream (PS3.5 A.5)")
         if self._skip:
             raise DatasetRefused("the data set ends inside the value of an element (PS3.5 7.1)")
@@ -353,20 +358,26 @@ class DatasetScanner:
         """Scan the inflated octets, piece by piece, while the ratio stays believable."""
         inflater = self._inflater
         assert inflater is not None
-        if inflater.eof:
+        if self._stream_ended:
             self._take_after_stream(len(data))
             return
-        try:
-            piece = inflater.decompress(data, _INFLATE_STEP)
-            while piece:
-                self._inflated += len(piece)
-                if self._inflated > MIB and self._inflated > INFLATE_RATIO_MAX * self._octets_in:
-                    raise DatasetRefused("the deflated data set expands beyond what is believable")
-                self._scan(piece)
-                piece = inflater.decompress(inflater.unconsumed_tail, _INFLATE_STEP)
-        except zlib.error as error:
-            raise DatasetRefused("the deflated data set is not a deflate stream (PS3.5 A.5)") from error
-        self._take_after_stream(len(inflater.unused_data))
+        rest: bytes | bytearray | memoryview = data
+        while True:
+            try:
+                piece = inflater.decompress(rest, _INFLATE_STEP)
+            except zlib.error as error:
+                raise DatasetRefused("the deflated data set is not a deflate stream (PS3.5 A.5)") from error
+            self._inflated += len(piece)
+            if self._inflated > MIB and self._inflated > INFLATE_RATIO_MAX * self._octets_in:
+                raise DatasetRefused("the deflated data set expands beyond what is believable")
+            self._scan(piece)
+            if inflater.eof:
+                self._stream_ended = True
+                self._take_after_stream(len(inflater.unused_data))
+                return
+            if not piece:
+                return  # it needs more octets
+            rest = inflater.unconsumed_tail
 
     def _take_after_stream(self, octets: int) -> None:
         """Allow the padding of PS3.5 A.5 and the checksum that some senders leave there, but nothing to hide in."""
@@ -410,11 +421,6 @@ class DatasetScanner:
             else:
                 self._base += len(window)
                 self._skip = consumed - len(window)
-        if not self._identified:
-            captured = self._captured
-            self._identified = all(key in captured for key in self._identity_keys)
-            if not self._identified and self._base > DATASET_HEAD_BYTES_MAX:
-                raise DatasetRefused("the UIDs of study, series and instance do not come early enough")
 
     def _walk(self, buf: bytes) -> int:
         """Read element headers of one window.
@@ -584,11 +590,13 @@ class DatasetScanner:
                             moved = True
                             break
                     elif key == encoding.sequence_end and not length and self._undefined:
-                        if self._recording:
-                            self._record(buf[recorded:pos])
+                        if self._recording and len(self._outer) == 1:
+                            self._record(
+                                buf[recorded:pos]
+                            )  # the wanted sequence itself: without its delimiter
+                            recorded = pos + 8
                         self._leave()
                         pos += 8
-                        recorded = pos
                         moved = True
                         break
                     else:
