@@ -4,7 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus import CORPUS, needs_corpus
@@ -90,11 +90,13 @@ def test_a_known_answer_is_sealed_to_the_same_octets(path: Path) -> None:
     assert sealed == ciphertext
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=300))
 def test_what_was_sealed_opens(plaintext: bytes) -> None:
     assert unseal(seal(plaintext)) == plaintext
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=120), st.data())
 def test_a_changed_bit_never_opens(plaintext: bytes, data: st.DataObject) -> None:
     ciphertext = bytearray(seal(plaintext))

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.base.errors import IntegrityError, LocalProtocolError
@@ -42,6 +42,7 @@ footers = st.builds(
 )
 
 
+@settings(deadline=None)
 @given(footers)
 def test_decoding_inverts_encoding(value: Footer) -> None:
     raw = encode_footer(value)
@@ -56,6 +57,7 @@ def test_the_time_keeps_its_microseconds() -> None:
     assert decode_footer(encode_footer(value)[:-TRAILER_LENGTH]).origin.received_at.microsecond == 234567
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=64))
 def test_garbage_gives_only_an_integrity_error(garbage: bytes) -> None:
     with pytest.raises(IntegrityError):

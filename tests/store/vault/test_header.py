@@ -1,7 +1,7 @@
 """Every field of the header is checked, and its encoding is one."""
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.base.errors import IntegrityError
@@ -19,6 +19,7 @@ HEADER = RecordHeader(
 uids = st.from_regex(r"\A[0-9.]{1,20}\Z").map(UID)
 
 
+@settings(deadline=None)
 @given(
     st.builds(
         RecordHeader,
@@ -64,6 +65,7 @@ def test_a_short_header_is_refused() -> None:
         decode_header(HEADER.encode()[:-1])
 
 
+@settings(deadline=None)
 @given(st.tuples(uids, uids, uids), st.tuples(uids, uids, uids))
 def test_no_two_contexts_encode_alike(one: tuple[UID, UID, UID], other: tuple[UID, UID, UID]) -> None:
     assert (context(b"T" * 16, *one) == context(b"T" * 16, *other)) == (one == other)

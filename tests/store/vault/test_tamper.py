@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Callable
+from dataclasses import fields, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -9,12 +10,14 @@ import pytest
 
 from fake_clock import FakeClock
 from leadglass.base.errors import IntegrityError, KeyUnavailable
-from leadglass.base.objects import RecordAddress
+from leadglass.base.ids import UID
+from leadglass.base.objects import ObjectIdentity, RecordAddress
 from leadglass.store.vault.service import FileVault
 from store.vault.vault_room import (
     OTHER_STUDY,
     STUDY,
     HKDFKeyRing,
+    HKDFStudyKey,
     body,
     fill,
     findings,
@@ -242,6 +245,42 @@ def test_an_object_opens_only_as_itself(tmp_path: Path) -> None:
     for address in changed:
         with pytest.raises(IntegrityError):
             vault.open(address, identity(0))
+
+
+def test_every_uid_of_the_object_is_part_of_what_is_opened(tmp_path: Path) -> None:
+    vault = new_vault(tmp_path)
+    (address,) = fill(vault, [10])
+    for field in fields(ObjectIdentity):
+        with pytest.raises(IntegrityError):
+            vault.open(address, replace(identity(0), **{field.name: UID("1.2.3")}))
+    vault.open(address, identity(0)).close()
+
+
+class ForgetfulKey(HKDFStudyKey):
+    """Binds records to no context at all."""
+
+    def context_tag(self, context: bytes) -> bytes:
+        return bytes(32)
+
+
+def test_a_record_that_is_not_bound_to_its_uids_is_refused_even_when_all_else_is_authentic(
+    tmp_path: Path,
+) -> None:
+    keys = HKDFKeyRing(study_key=ForgetfulKey)
+    (address,) = fill(FileVault(tmp_path, keys, FakeClock()), [10])
+    vault = new_vault(tmp_path)
+    with pytest.raises(IntegrityError, match="context"):
+        vault.open(address, identity(0))
+    assert ["context" in f.what for f in findings(vault, address.pack_id)] == [True]
+
+
+def test_another_generation_of_the_study_key_is_refused(tmp_path: Path) -> None:
+    keys = HKDFKeyRing()
+    vault = FileVault(tmp_path, keys, FakeClock())
+    (address,) = fill(vault, [10])
+    keys.by_id(address.key_id).generation = 2
+    with pytest.raises(IntegrityError, match="another object"):
+        vault.open(address, identity(0))
 
 
 def test_another_tenant_or_root_key_opens_nothing(tmp_path: Path) -> None:

@@ -53,8 +53,11 @@ class HKDFStudyKey:
 class HKDFKeyRing:
     """Implements ``KeyRing``."""
 
-    def __init__(self, tenant_id: bytes = TENANT, root: bytes = b"root") -> None:
+    def __init__(
+        self, tenant_id: bytes = TENANT, root: bytes = b"root", study_key: type[HKDFStudyKey] = HKDFStudyKey
+    ) -> None:
         self.tenant_id = tenant_id
+        self._study_key = study_key
         self._root = root
         self._keys: dict[bytes, HKDFStudyKey] = {}
         self.destroyed: set[bytes] = set()
@@ -62,7 +65,7 @@ class HKDFKeyRing:
     def study_key(self, study_uid: UID) -> HKDFStudyKey:
         secret = hashlib.sha256(self._root + study_uid.encode()).digest()
         key_id = hashlib.sha256(b"id" + secret).digest()[:16]
-        return self.by_id(self._keys.setdefault(key_id, HKDFStudyKey(secret, key_id)).key_id)
+        return self.by_id(self._keys.setdefault(key_id, self._study_key(secret, key_id)).key_id)
 
     def by_id(self, key_id: bytes) -> HKDFStudyKey:
         if key_id in self.destroyed or key_id not in self._keys:
