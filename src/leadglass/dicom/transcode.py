@@ -17,6 +17,7 @@ sees a frame (decompression bombs).
 Source: PS3.5 Annex A, 8.2; PS3.3 C.7.6.3.1.
 """
 
+import importlib
 import struct
 import warnings
 import zlib
@@ -38,11 +39,15 @@ from leadglass.dicom.match import integer_of
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from leadglass.dicom.values import Dataset, Element
 
+_GDCM: Final[Any] = importlib.import_module("gdcm")
+"""Generated bindings without types."""
+
 TARGETS: Final = frozenset({values.IMPLICIT_LITTLE_ENDIAN, values.EXPLICIT_LITTLE_ENDIAN})
 """Transfer syntaxes that can be written. Implicit VR little endian is everybody's duty (PS3.5 10.1)."""
 
 _UNCOMPRESSED: Final = values.SYNTAXES
 _JPEG_LOSSY: Final = frozenset({"1.2.840.10008.1.2.4.50", "1.2.840.10008.1.2.4.51"})
+_JPEG_EXTENDED: Final = "1.2.840.10008.1.2.4.51"
 _JPEG_LS: Final = "1.2.840.10008.1.2.4.8"
 _JPEG_2000: Final = "1.2.840.10008.1.2.4.9"
 _HTJ2K: Final = "1.2.840.10008.1.2.4.20"
@@ -267,6 +272,8 @@ def _pixels(
 
 
 def _frame(stream: bytes, options: dict[str, int | str], transfer_syntax_uid: str) -> tuple[bytes, str]:
+    if transfer_syntax_uid == _JPEG_EXTENDED and _precision(stream) == 12:
+        return _extended_frame(stream, options), str(options["photometric_interpretation"])
     decoder = get_decoder(PydicomUID(transfer_syntax_uid))
     # One frame, encapsulated again, is what the decoder's interface takes: empty offset table, one fragment.
     padded = stream + b"\0" * (len(stream) & 1)
@@ -299,6 +306,38 @@ def _frame(stream: bytes, options: dict[str, int | str], transfer_syntax_uid: st
     photometric = str(properties["photometric_interpretation"])
     # What was sub-sampled is whole again.
     return frame, "YBR_FULL" if photometric == "YBR_FULL_422" else photometric
+
+
+def _extended_frame(stream: bytes, options: dict[str, int | str]) -> bytes:
+    """Decode JPEG Extended of 12 bits by GDCM, which pydicom does not let do it.
+
+    GDCM goes wrong when it is told Bits Stored where that is not the precision of the code stream; told the precision,
+    its samples are those of DCMTK (a test compares).
+    """
+    if options["samples_per_pixel"] != 1 or options["bits_allocated"] != 16:
+        raise DatasetRefused("JPEG Extended of 12 bits is decoded for one sample per pixel in 16 bits only")
+    fragment = _GDCM.Fragment()
+    fragment.SetByteStringValue(stream)
+    fragments = _GDCM.SequenceOfFragments.New()
+    fragments.AddFragment(fragment)
+    pixel_data = _GDCM.DataElement(_GDCM.Tag(0x7FE0, 0x0010))
+    pixel_data.SetValue(fragments.__ref__())
+    image = _GDCM.Image()
+    image.SetNumberOfDimensions(2)
+    image.SetDimensions((options["columns"], options["rows"], 1))
+    image.SetDataElement(pixel_data)
+    monochrome = _GDCM.PhotometricInterpretation.GetPIType("MONOCHROME2")
+    image.SetPhotometricInterpretation(_GDCM.PhotometricInterpretation(monochrome))
+    image.SetTransferSyntax(_GDCM.TransferSyntax(_GDCM.TransferSyntax.GetTSType(_JPEG_EXTENDED)))
+    image.SetPixelFormat(_GDCM.PixelFormat(1, 16, 12, 11, 0))
+    try:
+        # GDCM's binding gives octets as text with surrogates.
+        frame = cast("str", image.GetBuffer()).encode("utf-8", "surrogateescape")
+    except Exception as error:  # as above
+        raise DatasetRefused("its code stream cannot be decoded") from error
+    if options["pixel_representation"] != 1 or len(frame) % 2:
+        return frame
+    return _sign_extended(np.frombuffer(frame, "<i2"), 12).tobytes()
 
 
 def _sign_extended(array: NDArray[np.signedinteger[Any]], precision: int) -> NDArray[np.signedinteger[Any]]:
