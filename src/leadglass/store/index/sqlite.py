@@ -231,6 +231,9 @@ class SQLiteDatabase:
             # A raw key: it is random already, so no password derivation stands before it (SQLCipher: x'...').
             connection.execute("PRAGMA cipher='sqlcipher'")
             connection.execute(f"PRAGMA key=\"x'{self._key.reveal().hex()}'\"")
+            # A name in double quotes that is no column is an error, not a text.
+            connection.config(apsw.SQLITE_DBCONFIG_DQS_DML, 0)
+            connection.config(apsw.SQLITE_DBCONFIG_DQS_DDL, 0)
             connection.execute("PRAGMA temp_store=MEMORY")
             connection.execute("PRAGMA trusted_schema=OFF")
             connection.execute("PRAGMA cell_size_check=ON")
