@@ -17,7 +17,7 @@ from leadglass.base.ids import UID
 from leadglass.base.objects import ObjectIdentity
 from leadglass.dicom.attributes import CAPTURED_TAGS, Kind, attributes_at
 from leadglass.dicom.head import ScannedHead
-from leadglass.dicom.models import Level, LevelHead
+from leadglass.dicom.models import Head, Level, LevelHead
 from leadglass.dicom.part10 import FILE_META_BYTES_MAX, read_file_meta
 from leadglass.dicom.scan import CapturedValue, DatasetScanner, code_of, key_of
 
@@ -59,7 +59,7 @@ def sample() -> Dataset:
     return dataset
 
 
-def head_of(dataset: Dataset, syntax: UID) -> ScannedHead:
+def head_of(dataset: Dataset, syntax: UID) -> Head:
     buffer = io.BytesIO()
     implicit, little = syntax == SYNTAXES[0], syntax != SYNTAXES[2]
     pydicom.dcmwrite(buffer, dataset, implicit_vr=implicit, little_endian=little, enforce_file_format=False)
@@ -111,6 +111,12 @@ def test_sealed_data_sets_hold_every_attribute_of_their_level(syntax: UID) -> No
         for tag in expected:
             assert read[tag].VR == dataset[tag].VR
             assert read[tag].value == dataset[tag].value
+
+
+def test_no_identifier_is_shown_by_repr() -> None:
+    head = head_of(sample(), EXPLICIT)
+    shown = repr(head) + repr(head.study()) + str(head.instance())
+    assert not [word for word in ("ller", "PAT", "pat 1", "1970", "2026", "S1") if word in shown]
 
 
 def test_level_table_covers_all_that_is_captured() -> None:

@@ -12,6 +12,7 @@ set. A column of None therefore means "absent or unfit"; who narrows by a column
 import re
 import struct
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from leadglass.base.errors import DatasetRefused
@@ -23,7 +24,8 @@ from leadglass.dicom.attributes import (
     Kind,
     attributes_at,
 )
-from leadglass.dicom.match import integer_of, span
+from leadglass.dicom.match import integer_of
+from leadglass.dicom.match import span as parse_span
 from leadglass.dicom.models import Level, LevelHead, PlainValue
 from leadglass.dicom.normalise import fold_person_name, fold_text
 from leadglass.dicom.scan import LONG_VRS, SHORT_VRS, CapturedValue, DatasetScanner, code_of, key_of
@@ -36,11 +38,21 @@ from leadglass.dicom.syntaxes import (
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII)
 """Value of a CS. What is not one might be a name in the wrong place, and stays out of the clear. Source: PS3.5 6.2."""
 
+_DATE_TIME_CHARACTERS_MAX: Final = 28
+"""Of a range of TM; a longer value is none (PS3.5 6.2), and must not be kept in a cache."""
+
 _BINARY_INTEGERS: Final = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
 _SWAPPED_OCTETS: Final = {"US": 2, "SS": 2, "AT": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
 _TEXT_VRS: Final = frozenset(
     ["AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "LT", "PN", "SH", "ST", "TM", "UC", "UI", "UR", "UT"]
 )
+
+
+@lru_cache(maxsize=1024)
+def _first_instant(vr: str, text: str) -> str | None:
+    """Return the first instant of a date or time. The objects of a study repeat few of them."""
+    spanned = parse_span(vr, text)
+    return None if spanned is None else spanned[0]
 
 
 class _Row(NamedTuple):
@@ -193,8 +205,7 @@ class ScannedHead:
         if attribute.vr == "IS":
             return integer_of(text)
         if attribute.vr in {"DA", "TM"}:
-            spanned = span(attribute.vr, text)
-            return None if spanned is None else spanned[0]
+            return _first_instant(attribute.vr, text) if len(text) <= _DATE_TIME_CHARACTERS_MAX else None
         return text if _CODE_STRING.fullmatch(text) else None
 
     def _tokens(self, attribute: Attribute, raw: bytes) -> tuple[str, ...]:
@@ -203,8 +214,12 @@ class ScannedHead:
         if attribute.vr == "PN":
             return tuple(dict.fromkeys(group for text in texts for group in fold_person_name(text)))
         if attribute.vr == "DA":
-            spans = (span("DA", text.strip(" \0")) for text in texts)
-            return tuple(dict.fromkeys(spanned[0] for spanned in spans if spanned is not None))
+            dates = (
+                _first_instant("DA", d)
+                for text in texts
+                if len(d := text.strip(" \0")) <= _DATE_TIME_CHARACTERS_MAX
+            )
+            return tuple(dict.fromkeys(date for date in dates if date is not None))
         return tuple(dict.fromkeys(folded for text in texts if (folded := fold_text(text))))
 
     def _text(self, vr: str, raw: bytes) -> str:

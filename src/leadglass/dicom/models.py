@@ -23,16 +23,17 @@ class Level(StrEnum):
 PlainValue = str | int | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class LevelHead:
     """What one level (study, series or instance) of an object says.
 
     Patient attributes are part of the study level: each study keeps what it said of its patient, so that shredding
-    the study's key leaves nothing behind (docs/decisions/0004).
+    the study's key leaves nothing behind (docs/decisions/0004). Its ``repr`` shows no value.
 
     Attributes:
         plain: columns that queries range and sort over, by column name (``dicom.attributes``): at most a Limited
-            Data Set in the sense of 45 CFR 164.514(e). Dates are ``YYYYMMDD``, times ``HHMMSS.FFFFFF``.
+            Data Set in the sense of 45 CFR 164.514(e). Dates are ``YYYYMMDD``, times ``HHMMSS.FFFFFF``. None is absent
+            or unfit: who narrows by a column keeps rows of None, for the matcher to decide on the sealed value.
         tokens: per searchable identifier field (``dicom.attributes``), its normalised values in clear, for the
             caller to turn into keyed tokens; never stored.
         sealed: the level's attributes as one Explicit VR Little Endian data set, Specific Character Set first,
