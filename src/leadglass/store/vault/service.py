@@ -238,6 +238,7 @@ class FileVault:
         if len(pack_id) != 16:
             raise LocalProtocolError("a pack id has 16 octets")
         try:
+            # No link is followed, and a pipe that was put in the file's place does not make us wait.
             return os.open(self._path(pack_id), flags | os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             if error.errno == errno.ENOENT:
