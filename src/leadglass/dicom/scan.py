@@ -23,7 +23,6 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from types import MappingProxyType
 from typing import Final, NoReturn
 
 from leadglass.base.errors import DatasetRefused
@@ -112,7 +111,7 @@ class _Encoding:
     sequence: int
     unknown: int
     low_groups: int
-    wanted: Mapping[int, int]
+    wanted: frozenset[int]
     sequence_tags: frozenset[int]
     special: frozenset[int]
     delimiters: frozenset[int]
@@ -158,7 +157,7 @@ def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
         sequence=code("SQ"),
         unknown=code("UN"),
         low_groups=key(0xFFF9_0000),
-        wanted=MappingProxyType({key(tag): tag for tag in CAPTURED_TAGS}),
+        wanted=frozenset(map(key, CAPTURED_TAGS)),
         sequence_tags=frozenset(map(key, SEQUENCE_TAGS)),
         special=frozenset(map(key, (*SEQUENCE_TAGS, *_DELIMITERS))),
         delimiters=frozenset(map(key, _DELIMITERS)),
@@ -174,7 +173,7 @@ _EXPLICIT_LITTLE: Final = _encoding(implicit=False, big_endian=False)
 _EXPLICIT_BIG: Final = _encoding(implicit=False, big_endian=True)
 _IMPLICIT_LITTLE: Final = _encoding(implicit=True, big_endian=False)
 _IMPLICIT_BIG: Final = _encoding(implicit=True, big_endian=True)
-_NOTHING: Final[Mapping[int, int]] = MappingProxyType({})
+_NOTHING: Final[frozenset[int]] = frozenset()
 
 
 def encoding_of(syntax: TransferSyntax) -> _Encoding:
