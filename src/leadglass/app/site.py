@@ -43,6 +43,11 @@ class SitePaths:
         return self.root / "certs"
 
     @property
+    def authority(self) -> Path:
+        """Certificate of the site's authority: what devices trust."""
+        return self.certs / "ca.pem"
+
+    @property
     def devices(self) -> Path:
         """The device registry."""
         return self.root / "identity" / "devices.json"
@@ -89,7 +94,9 @@ class SitePaths:
             UsageError: the folder holds a site already, or cannot be made.
         """
         if self.settings.exists():
-            raise UsageError(f"{self.root} holds a site already", hint="choose another folder, or use this one")
+            raise UsageError(
+                f"{self.root} holds a site already", hint="choose another folder, or use this one"
+            )
         try:
             for folder in ("", "keys", "certs", "identity", "vault", "index", "audit", "run", "imports"):
                 (self.root / folder).mkdir(mode=0o700, parents=True, exist_ok=True)

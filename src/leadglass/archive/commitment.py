@@ -14,7 +14,13 @@ import msgspec
 from leadglass.archive.access import Access, Grant
 from leadglass.base.errors import IntegrityError, KeyUnavailable
 from leadglass.base.ids import UID
-from leadglass.dicom.commitment import CommitmentAction, CommitmentEvent, FailedReference, FailureReason, SOPReference
+from leadglass.dicom.commitment import (
+    CommitmentAction,
+    CommitmentEvent,
+    FailedReference,
+    FailureReason,
+    SOPReference,
+)
 from leadglass.store.index.interfaces import Index
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.interfaces import Job, JobQueue
@@ -82,7 +88,9 @@ class Commitment:
             transaction_uid=action.transaction_uid,
             device_id=device_id,
             correlation_id=principal.correlation_id,
-            references=[(reference.sop_class_uid, reference.sop_instance_uid) for reference in action.references],
+            references=[
+                (reference.sop_class_uid, reference.sop_instance_uid) for reference in action.references
+            ],
         )
         self.access.record(
             grant,

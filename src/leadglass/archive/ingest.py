@@ -242,7 +242,7 @@ class Incoming:
             raise OutOfResources("the object is larger than this archive takes")
         self._scanner.feed(data)
         if self._record is None:
-            if not self._scanner.identified:
+            if not self._scanner.study_known:
                 self._hold(data)
                 return
             self._record = self._begin_record(self._scanner.identity())
@@ -291,7 +291,7 @@ class Incoming:
         if self._comparison is not None:
             return self._finish_existing(record, identity, origin, self._comparison)
         address = record.commit(self._footer(identity, origin))
-        head = ScannedHead(self._scanner)
+        head = ScannedHead.of(self._scanner)
         entry = IndexEntry(
             head=head,
             address=address,
@@ -323,7 +323,7 @@ class Incoming:
         *,
         durable: bool = False,
     ) -> None:
-        patient = ScannedHead(self._scanner).patient_reference()
+        patient = ScannedHead.of(self._scanner).patient_reference()
         event = stored_event(code, identity, origin, patient, address, self._received)
         self._session.ingest.access.audit.record(event, durable=durable)
 

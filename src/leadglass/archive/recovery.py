@@ -89,9 +89,7 @@ class Recovery:
         if whole:
             self.index.close_pack(pack_id)
 
-    def _replay_batch(
-        self, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport
-    ) -> bool:
+    def _replay_batch(self, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport) -> bool:
         served: list[tuple[RecoveredRecord, IndexEntry]] = []
         whole = True
         for record in batch:
@@ -130,7 +128,7 @@ class Recovery:
             report.findings.append(Finding(where, str(error)))
             return None
         return IndexEntry(
-            head=ScannedHead(scanner),
+            head=ScannedHead.of(scanner),
             address=record.address,
             dataset_offset=footer.dataset_offset,
             dataset_length=footer.dataset_length,

@@ -56,7 +56,7 @@ class ProcessTranscoder:
         if self._child is None or self._child.poll() is not None:
             self._end()
             try:
-                self._child = subprocess.Popen(  # noqa: S603 - our own interpreter and module, no outside text
+                self._child = subprocess.Popen(
                     [sys.executable, "-m", "leadglass.dicom.transcode_main"],
                     stdin=subprocess.PIPE,
                     stdout=subprocess.PIPE,

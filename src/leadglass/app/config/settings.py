@@ -10,6 +10,8 @@ from leadglass.base.errors import ConfigurationError, UsageError
 from leadglass.base.ids import is_uid, parse_ae_title
 from leadglass.base.limits import ASSOCIATIONS_MAX
 
+KeyProvider = Literal["key-file", "passphrase", "systemd-credential"]
+
 
 class SiteSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """``[site]``.
@@ -54,7 +56,7 @@ class KeySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         credential: name of the systemd credential (``systemd-credential``).
     """
 
-    provider: Literal["key-file", "passphrase", "systemd-credential"] = "key-file"
+    provider: KeyProvider = "key-file"
     path: str = "keys/root.key"
     credential: str = "leadglass-root-key"
 
@@ -96,27 +98,35 @@ def load_settings(path: Path) -> Settings:
         raise ConfigurationError(f"{path} cannot be read") from error
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as error:
         raise ConfigurationError(f"{path}: {error}") from error
-    _check(settings, path)
+    try:
+        check_settings(settings)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from error
     return settings
 
 
-def _check(settings: Settings, path: Path) -> None:
+def check_settings(settings: Settings) -> None:
+    """Check what the types cannot say.
+
+    Raises:
+        ConfigurationError: a value cannot be; the message names the setting.
+    """
     try:
         parse_ae_title(settings.dimse.ae_title)
     except UsageError as error:
-        raise ConfigurationError(f"{path}: dimse.ae_title: {error}") from error
+        raise ConfigurationError(f"dimse.ae_title: {error}") from error
     if not 0 <= settings.dimse.port <= 65_535:
-        raise ConfigurationError(f"{path}: dimse.port: 0 to 65535 is expected")
+        raise ConfigurationError("dimse.port: 0 to 65535 is expected")
     if not 1 <= settings.dimse.associations_max <= 10 * ASSOCIATIONS_MAX:
-        raise ConfigurationError(f"{path}: dimse.associations_max: 1 to {10 * ASSOCIATIONS_MAX} is expected")
+        raise ConfigurationError(f"dimse.associations_max: 1 to {10 * ASSOCIATIONS_MAX} is expected")
     for name, uids in (
         ("private_sop_classes", settings.dimse.private_sop_classes),
         ("private_transfer_syntaxes", settings.dimse.private_transfer_syntaxes),
     ):
         if not all(is_uid(uid) for uid in uids):
-            raise ConfigurationError(f"{path}: dimse.{name}: UIDs are expected")
+            raise ConfigurationError(f"dimse.{name}: UIDs are expected")
     if settings.index.url != "sqlite" and not settings.index.url.startswith(("postgresql://", "postgres://")):
-        raise ConfigurationError(f"{path}: index.url: 'sqlite' or 'postgresql://...' is expected")
+        raise ConfigurationError("index.url: 'sqlite' or 'postgresql://...' is expected")
 
 
 def render_settings(settings: Settings) -> str:

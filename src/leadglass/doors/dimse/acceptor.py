@@ -17,12 +17,14 @@ from typing import Final
 from leadglass.archive.access import actor_of
 from leadglass.base.errors import AuditUnavailable, IntegrityError, LeadglassError, PeerUnreachable
 from leadglass.base.objects import Origin
+from leadglass.base.secret import Secret
 from leadglass.doors.dimse import commitment_scp, find_scp, retrieve_scp, store_scp, verification_scp
 from leadglass.doors.dimse.connection import Connection
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
 from leadglass.trust.certs.tls import TLSFacts
 from leadglass.trust.identity.models import PeerFacts, Principal, Unrecognised
+from leadglass.trust.identity.user_identity import UserIdentityClaim, UserIdentityRefused
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.assembly import CommandReceived
 from leadglass.wire.dimse.messages import CCancelRQ, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, NActionRQ
@@ -111,15 +113,24 @@ class Acceptor:
             self._reject(connection, facts, reason, (rj.result, rj.source, rj.reason), correlation_id)
             return None
         identity_response: UserIdentityResponse | None = None
-        if rq.user_information.user_identity is not None and services.users is not None:
-            decided = services.users.decide(rq.user_information.user_identity, principal)
-            if isinstance(decided, Unrecognised):
+        claimed = rq.user_information.user_identity
+        if claimed is not None and services.users is not None:
+            decided = services.users.decide(
+                principal,
+                UserIdentityClaim(
+                    claimed.identity_type,
+                    claimed.positive_response_requested,
+                    claimed.primary,
+                    claimed.secondary,
+                ),
+            )
+            if isinstance(decided, UserIdentityRefused):
                 answer = (decided.rj_result, decided.rj_source, decided.rj_reason)
                 self._reject(connection, facts, decided.reason, answer, correlation_id)
                 return None
-            principal = decided
-            if rq.user_information.user_identity.positive_response_requested:
-                identity_response = UserIdentityResponse()
+            principal = replace(decided.principal, correlation_id=correlation_id)
+            if decided.server_response is not None:
+                identity_response = UserIdentityResponse(Secret(decided.server_response))
         return self._accept(connection, rq, facts, principal, identity_response)
 
     def _accept(

@@ -152,7 +152,9 @@ class Connection:
             PeerUnreachable: the peer went away, or does not read.
         """
         association = self.association
-        buffers = association.data(context_id, is_command=True, payload=encode(message))
+        buffers: list[bytes | bytearray | memoryview] = list(
+            association.data(context_id, is_command=True, payload=encode(message))
+        )
         if dataset is None:
             self._write(b"".join(buffers))
             return
@@ -229,7 +231,7 @@ class Connection:
         outputs: list[Output] = []
         if count:
             self._progress(count)
-            outputs = association.buffer_updated(count)
+            outputs = list(association.buffer_updated(count))
         if ended:
             outputs = [*outputs, *association.connection_lost()]
             self.close()
@@ -297,8 +299,8 @@ class Connection:
         self._poller.modify(self._sock, events)
         return bool(self._poller.poll(remaining * 1000))
 
-    def _write_all(self, buffers: list[bytes | memoryview]) -> None:
-        batch: list[bytes | memoryview] = []
+    def _write_all(self, buffers: list[bytes | bytearray | memoryview]) -> None:
+        batch: list[bytes | bytearray | memoryview] = []
         size = 0
         for buffer in buffers:
             if size + len(buffer) > _SEND_JOIN_MAX and batch:

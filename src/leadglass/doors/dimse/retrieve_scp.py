@@ -11,7 +11,8 @@ from typing import Final
 
 from leadglass.archive.retrieve import InstanceRecord, Retrieval
 from leadglass.base.errors import IdentifierRefused, LeadglassError, PeerUnreachable
-from leadglass.dicom.query import Model, failed_instance_list, parse_retrieve
+from leadglass.dicom.failed_list import failed_instance_list
+from leadglass.dicom.query import Model, parse_retrieve
 from leadglass.doors.dimse.find_scp import cancelled
 from leadglass.doors.dimse.requestor import Peer, associate
 from leadglass.doors.dimse.services import AssociationState, Services

@@ -14,7 +14,7 @@ from leadglass.base.objects import Origin
 from leadglass.doors.dimse.connection import Connection
 from leadglass.trust.identity.interfaces import DeviceDirectory
 from leadglass.trust.identity.models import Device, PeerFacts, Principal
-from leadglass.trust.identity.user_identity import UserIdentityDesk
+from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.wire.ul.negotiation import LocalParameters
 from leadglass.wire.ul.pdu import AssociateRQ
 
@@ -44,7 +44,7 @@ class Services:
     transfer_syntaxes: Collection[str]
     client_tls: Callable[[Device], ssl.SSLContext]
     local: LocalParameters
-    users: UserIdentityDesk | None = None
+    users: UserIdentityService | None = None
     max_associations: int = 100
 
 

@@ -1,7 +1,7 @@
 """C-STORE, as SCP. The status says what happened, and the comment says it in words. Source: PS3.4 B.2, PS3.7 9.1.1."""
 
 from leadglass.archive.ingest import StoreRequest
-from leadglass.base.errors import AccessDenied, LeadglassError
+from leadglass.base.errors import LeadglassError
 from leadglass.base.ids import UID
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.policy.interfaces import Permission
@@ -41,10 +41,8 @@ def _store(
         return status, "the UIDs of the request cannot be right"
     if state.store_session is None:
         try:
-            grant = services.access.permit(
-                state.principal, Permission.INSTANCE_STORE, Resource("Instance", {})
-            )
-        except (AccessDenied, LeadglassError) as error:
+            grant = services.access.permit(state.principal, Permission.INSTANCE_STORE)
+        except LeadglassError as error:
             _swallow(state)
             return error.dimse_status, str(error)
         state.store_session = services.ingest.session(grant, state.origin)

@@ -13,6 +13,7 @@ class EventCode(StrEnum):
     ASSOCIATION_ACCEPTED = "association:peer:accepted"
     ASSOCIATION_ENDED = "association:peer:ended"
     ASSOCIATION_REFUSED = "association:peer:refused"
+    AUDIT_USED = "audit:log:used"
     CERTIFICATE_ISSUED = "certs:certificate:issued"
     CERTIFICATE_REVOKED = "certs:certificate:revoked"
     COMMITMENT_REPORTED = "commitment:instances:reported"

@@ -1,0 +1,47 @@
+"""``leadglass import``."""
+
+from pathlib import Path
+
+import click
+
+from leadglass.app.cli.console import clean, json_option, octets, print_json
+from leadglass.app.cli.on_site import run_operation, site_option
+
+_SHOWN_MAX = 50
+
+
+@click.command("import")
+@click.argument("folder", type=click.Path(path_type=Path, exists=True, file_okay=False))
+@click.option(
+    "--report",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write the refused files to this file too.",
+)
+@site_option
+@json_option
+def command(folder: Path, report: Path | None, site: Path, passphrase_fd: int | None, as_json: bool) -> None:
+    """Take every DICOM file below FOLDER. An interrupted import goes on where it was when it is run again.
+
+    Ends with status 7 when a file was refused; the report says which and why. Names of files may name patients: the
+    report is for your eyes, the audit log keeps it sealed.
+    """
+    answer = run_operation(
+        site, passphrase_fd, "import", {"folder": str(folder.resolve())}, label="Importing", as_json=as_json
+    )
+    refused = answer["refused_files"]
+    if report is not None:
+        report.touch(mode=0o600)
+        report.write_text("".join(f"{r['path']}\t{r['reason']}\n" for r in refused), encoding="utf-8")
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(
+            f"{answer['files']} files: {answer['stored']} stored, {answer['already_held']} held already, "
+            f"{answer['done_before']} done before, {answer['refused']} refused; {octets(answer['octets'])} read."
+        )
+        for row in refused[:_SHOWN_MAX]:
+            click.echo(f"  refused  {clean(row['path'])}: {clean(row['reason'])}")
+        if len(refused) > _SHOWN_MAX:
+            click.echo(f"  ... and {len(refused) - _SHOWN_MAX} more: --json or --report lists all")
+    if refused:
+        raise SystemExit(7)

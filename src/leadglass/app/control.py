@@ -1,0 +1,194 @@
+"""The control socket: a local command reaches the process that owns the site.
+
+A Unix socket of mode 0600 in a folder of mode 0700; the kernel says who connected (SO_PEERCRED), and only the owner of
+the process and root are heard. One request a connection: a line of JSON; the answer is lines of JSON, progress first,
+then the result or the error.
+"""
+
+import contextlib
+import os
+import socket
+import struct
+import threading
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from leadglass.app.compose import Node
+from leadglass.base.errors import LeadglassError, PeerUnreachable, UsageError
+
+_REQUEST_BYTES_MAX: Final = 1024 * 1024
+_CONNECTIONS_MAX: Final = 8
+_REQUEST_SECONDS: Final = 10.0
+
+Tell = Callable[[int, int], None]
+JSON = dict[str, Any]
+
+
+Operation = Callable[[Node, JSON, Tell], JSON]
+"""One command, carried out by the owner of the site: arguments and answer are JSON; ``Tell`` takes done and total."""
+
+
+class _Request(msgspec.Struct, forbid_unknown_fields=True):
+    operation: str
+    arguments: dict[str, Any]
+
+
+class _Reply(msgspec.Struct, omit_defaults=True):
+    progress: tuple[int, int] | None = None
+    result: dict[str, Any] | None = None
+    error: str = ""
+    code: str = ""
+    hint: str = ""
+    exit_status: int = 0
+
+
+class RemoteError(LeadglassError):
+    """What the owner of the site answered instead of a result."""
+
+    def __init__(self, reply: _Reply) -> None:
+        super().__init__(reply.error, hint=reply.hint)
+        self.remote_code = reply.code
+        self.remote_exit_status = reply.exit_status
+
+
+class ControlServer:
+    """Answers on the control socket of a running node."""
+
+    def __init__(self, path: Path, node: Node, operations: Mapping[str, Operation]) -> None:
+        self._path = path
+        self._node = node
+        self._operations = operations
+        self._socket: socket.socket | None = None
+        self._stopping = False
+        self._slots = threading.BoundedSemaphore(_CONNECTIONS_MAX)
+        self._threads: set[threading.Thread] = set()
+        self._thread = threading.Thread(target=self._accept_forever, name="control", daemon=True)
+
+    def start(self) -> None:
+        """Listen from now on."""
+        with contextlib.suppress(FileNotFoundError):
+            self._path.unlink()  # of a process that died; the site lock says that it is gone
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        old = os.umask(0o177)
+        try:
+            self._socket.bind(str(self._path))
+        finally:
+            os.umask(old)
+        self._socket.listen(_CONNECTIONS_MAX)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Listen no more, and let running commands end."""
+        self._stopping = True
+        if self._socket is not None:
+            with contextlib.suppress(OSError):
+                self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._thread.join()
+            with contextlib.suppress(FileNotFoundError):
+                self._path.unlink()
+        for thread in list(self._threads):
+            thread.join()
+
+    def _accept_forever(self) -> None:
+        assert self._socket is not None
+        while not self._stopping:
+            try:
+                connection, _ = self._socket.accept()
+            except OSError:
+                return
+            if not self._slots.acquire(blocking=False):
+                connection.close()
+                continue
+            thread = threading.Thread(
+                target=self._serve, args=(connection,), name="control-command", daemon=True
+            )
+            self._threads.add(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        try:
+            with connection:
+                if _peer_uid(connection) in {0, os.geteuid()}:
+                    self._answer(connection)
+        except OSError:
+            pass  # whoever asked went away; what was done is on record
+        finally:
+            self._slots.release()
+            self._threads.discard(threading.current_thread())
+
+    def _answer(self, connection: socket.socket) -> None:
+        connection.settimeout(_REQUEST_SECONDS)
+        line = _read_line(connection)
+        connection.settimeout(None)
+
+        def send(reply: _Reply) -> None:
+            connection.sendall(msgspec.json.encode(reply) + b"\n")
+
+        def tell(done: int, total: int) -> None:
+            send(_Reply(progress=(done, total)))
+
+        try:
+            request = msgspec.json.decode(line, type=_Request)
+            operation = self._operations.get(request.operation)
+            if operation is None:
+                raise UsageError(
+                    "the running node does not know this command", hint="restart it after an update"
+                )
+            send(_Reply(result=operation(self._node, request.arguments, tell)))
+        except LeadglassError as error:
+            send(_Reply(error=str(error), code=error.code, hint=error.hint, exit_status=error.exit_status))
+        except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
+            send(
+                _Reply(
+                    error="the request is malformed", code=UsageError.code, exit_status=UsageError.exit_status
+                )
+            )
+
+
+def ask(path: Path, operation: str, arguments: JSON, tell: Tell) -> JSON:
+    """Have the owner of the site carry out a command.
+
+    Raises:
+        PeerUnreachable: nobody answers on the socket.
+        RemoteError: it failed there.
+    """
+    try:
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+            connection.connect(str(path))
+            connection.sendall(msgspec.json.encode(_Request(operation, arguments)) + b"\n")
+            with connection.makefile("rb") as answers:
+                for line in answers:
+                    reply = msgspec.json.decode(line, type=_Reply)
+                    if reply.progress is not None:
+                        tell(*reply.progress)
+                    elif reply.result is not None:
+                        return reply.result
+                    else:
+                        raise RemoteError(reply)
+    except OSError as error:
+        raise PeerUnreachable(
+            "the process that owns this site does not answer on its control socket",
+            hint="is it starting or ending just now? `leadglass status` asks again",
+        ) from error
+    raise PeerUnreachable("the process that owns this site ended before it answered")
+
+
+def _read_line(connection: socket.socket) -> bytes:
+    line = bytearray()
+    while not line.endswith(b"\n"):
+        piece = connection.recv(65_536)
+        if not piece or len(line) + len(piece) > _REQUEST_BYTES_MAX:
+            break
+        line += piece
+    return bytes(line)
+
+
+def _peer_uid(connection: socket.socket) -> int:
+    """Return the user id of the connecting process, as the kernel knows it (unix(7), SO_PEERCRED)."""
+    credentials = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+    uid: int = struct.unpack("3i", credentials)[1]
+    return uid
