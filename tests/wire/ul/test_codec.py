@@ -8,8 +8,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from pynetdicom.pdu import A_ABORT_RQ, A_ASSOCIATE_AC, A_ASSOCIATE_RJ, A_ASSOCIATE_RQ
-from wire.playbook import AC, CT, IMPLICIT, RQ
-from wire.ul.pdus import answers, pdus, requests
 
 from leadglass.base.errors import LocalProtocolError, RemoteProtocolError
 from leadglass.base.limits import ASSOCIATE_BYTES_MAX
@@ -17,8 +15,8 @@ from leadglass.base.secret import Secret
 from leadglass.wire.ul.codec import check_length, decode, encode
 from leadglass.wire.ul.pdu import (
     PDU,
-    AbortReason,
     Abort,
+    AbortReason,
     AssociateAC,
     AssociateRJ,
     AssociateRQ,
@@ -33,6 +31,8 @@ from leadglass.wire.ul.pdu import (
     UserIdentityResponse,
     UserIdentityType,
 )
+from wire.playbook import AC, CT, IMPLICIT, RQ
+from wire.ul.pdus import answers, pdus, requests
 
 FULL = replace(
     RQ,

@@ -4,8 +4,6 @@ from dataclasses import replace
 
 import pytest
 from hypothesis import given
-from wire.playbook import AC, CT, EXPLICIT, IMPLICIT, LOCAL, RQ, VERIFICATION
-from wire.ul.pdus import requests
 
 from leadglass.base.errors import RemoteProtocolError
 from leadglass.base.secret import Secret
@@ -31,6 +29,8 @@ from leadglass.wire.ul.pdu import (
     UserIdentityResponse,
     UserIdentityType,
 )
+from wire.playbook import AC, CT, EXPLICIT, IMPLICIT, LOCAL, RQ, VERIFICATION
+from wire.ul.pdus import requests
 
 JPEG = "1.2.840.10008.1.2.4.70"
 

@@ -149,11 +149,14 @@ class Association:
             for item in self._framer.split(view) if self._is_readable() else ():
                 if type(item) is DataFragment:
                     yield item
-                elif self._is_readable():  # a primitive may have ended it since the item before
+                elif self._is_readable():
                     assert isinstance(item, ControlPDU)
                     yield from self._control(item)
+                else:  # it ended, by the item before or by a primitive since: what follows is nobody's
+                    break
         except RemoteProtocolError as error:
-            yield from self._violation(error)
+            if self._is_readable():
+                yield from self._violation(error)
         self._taking = False
 
     def _is_readable(self) -> bool:
