@@ -1,7 +1,7 @@
 from collections.abc import Mapping
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from corpus import corpus_files, needs_corpus
@@ -323,6 +323,10 @@ def candidate(head: LevelHead, asked: Query) -> bool:
 names = st.text(alphabet="aAéE\u0301ßΣς山ｶﾞがﾊﾟ가각^= \uff0a*?", max_size=8)
 
 
+@settings(max_examples=400)
+@example("\uff0a", "?", "PatientName")
+@example("A\uff0aB?", "AxxBx", "PatientName")
+@example("\uff76\uff9e?", "\uff76\uff9e?", "PatientName")
 @given(names, names, st.sampled_from(["PatientName", "StudyDescription", "PatientID", "PatientSex"]))
 def test_narrowing_never_hides_a_match(key: str, value: str, keyword: str) -> None:
     dataset = sealed(

@@ -20,7 +20,7 @@ from datetime import date
 from typing import Final
 
 from leadglass.base.limits import WILDCARD_CHARACTERS_MAX
-from leadglass.dicom.normalise import fold_name_group, fold_person_name
+from leadglass.dicom.normalise import fold_name_group
 
 WILDCARDS: Final = frozenset("*?")
 
@@ -132,9 +132,11 @@ def comparable(text: str) -> str:
 class NamePattern:
     """A person name as a key, with or without wild cards. Source: PS3.4 C.2.2.2.1, PS3.5 6.2.1."""
 
-    __slots__ = ("_groups", "_in_any_group")
+    __slots__ = ("_groups", "_in_any_group", "_wildcards")
 
     def __init__(self, key: str) -> None:
+        # Folding makes "*" of a full-width asterisk, which is no wild card of its own accord.
+        self._wildcards = any(character in WILDCARDS for character in key)
         self._in_any_group = "=" not in key
         self._groups = tuple(
             (folded, folded.count("^"), WildcardPattern(folded))
@@ -144,7 +146,8 @@ class NamePattern:
     def matches(self, value: str) -> bool:
         """Tell whether a name meets the key: any group of it, or group by group where the key names groups."""
         if self._in_any_group:
-            return any(self._group_matches(0, group) for group in fold_person_name(value))
+            folded = (fold_name_group(group) for group in value.split("="))
+            return any(self._group_matches(0, group) for group in folded if group)
         groups = [fold_name_group(group) for group in value.split("=")]
         groups += [""] * (len(self._groups) - len(groups))
         return all(
@@ -153,7 +156,9 @@ class NamePattern:
         )
 
     def _group_matches(self, number: int, group: str) -> bool:
-        _, carets, pattern = self._groups[number]
+        folded, carets, pattern = self._groups[number]
+        if not self._wildcards:
+            return folded == group
         if pattern.matches(group):
             return True
         # "DOE" is "DOE^^^^": a key "DOE^*" asks for any given name, and none is one.

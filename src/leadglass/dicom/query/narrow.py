@@ -148,9 +148,10 @@ def _folded_prefix(attribute: Attribute, pattern: str) -> str:
     """Return what the folded value surely begins with."""
     groups = pattern.split("=") if attribute.vr == "PN" else [pattern]
     for group in groups:
-        literal = re.split(r"[*?]", group, maxsplit=1)[0]
-        # A name may end where the key still has delimiters: "DOE" meets "DOE^*"; folding a name takes care of that.
-        folded = fold_name_group(literal) if attribute.vr == "PN" else fold_text(literal)
+        # Folded before it is cut: a full-width asterisk within a pattern is a wild card once it is folded.
+        folded = fold_name_group(group) if attribute.vr == "PN" else fold_text(group)
+        # A name may end where the key still has delimiters: "DOE" meets "DOE^*".
+        folded = re.split(r"[*?]", folded, maxsplit=1)[0].rstrip(" ^" if attribute.vr == "PN" else " ")
         stable = _stable_prefix(folded)
         if stable:
             # Every group that the key names must match, so the first that narrows will do.
