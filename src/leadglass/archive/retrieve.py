@@ -21,6 +21,9 @@ from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
+# Doors name InstanceRecord and may not import the store: it is given out here.
+__all__ = ["InstanceRecord", "Retrieval", "Retriever", "Transcoder"]
+
 RETRIEVE_INSTANCES_MAX: Final = 65_535
 """Sub-operations of one retrieve: their counts are US values (PS3.7 9.3.3)."""
 

@@ -20,21 +20,22 @@ _PASSPHRASE_BYTES_MAX = 1024
 
 def site_option(function: Callable[..., None]) -> Callable[..., None]:
     """Add ``--site`` and ``--passphrase-fd``."""
-    function = click.option(
+    with_passphrase = click.option(
         "--passphrase-fd",
         type=int,
         default=None,
         metavar="N",
         help="Read the passphrase of the root key from file descriptor N.",
-    )(function)
-    return click.option(
+    )
+    with_site = click.option(
         "--site",
         type=click.Path(path_type=Path),
         default=".",
         envvar="LEADGLASS_SITE",
         show_envvar=True,
         help="Folder of the site. Default: this one.",
-    )(function)
+    )
+    return with_site(with_passphrase(function))
 
 
 def find_site(folder: Path) -> SitePaths:

@@ -225,8 +225,9 @@ class Acceptor:
         return offers
 
     def _storage_syntaxes(self, rq: AssociateRQ, abstract_syntax: str) -> tuple[str, ...]:
-        """Return the known transfer syntaxes in the requestor's own order: objects are stored as sent, so the
-        requestor's first choice is the one that loses nothing.
+        """Return the known transfer syntaxes in the requestor's own order.
+
+        Objects are stored as sent, so the requestor's first choice is the one that loses nothing.
         """
         proposed = (
             syntax
