@@ -4,7 +4,7 @@ import shutil
 import socket
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BytesIO
 from pathlib import Path
 
@@ -39,8 +39,12 @@ pytestmark = pytest.mark.interop
 class Everything(dict[str, Offer]):
     """Takes every abstract syntax with any transfer syntax."""
 
-    def get(self, _key: str, _default: object = None) -> Offer:  # type: ignore[override]  # only get is used
+    def get(self, _key: str, _default: object = None) -> Offer:
         return ANY
+
+
+def sent(outputs: Iterable[Output]) -> bytes:
+    return b"".join(output.data for output in outputs if isinstance(output, Send))
 
 
 class Node:
@@ -77,11 +81,9 @@ class Node:
                     connection.sendall(output.data)
                 elif isinstance(output, AssociateRequested):
                     ac = negotiate(output.rq, Everything(), local=LOCAL)
-                    connection.sendall(*(o.data for o in association.accept(ac) if isinstance(o, Send)))
+                    connection.sendall(sent(association.accept(ac)))
                 elif isinstance(output, ReleaseRequested):
-                    connection.sendall(
-                        *(o.data for o in association.respond_release() if isinstance(o, Send))
-                    )
+                    connection.sendall(sent(association.respond_release()))
                 elif isinstance(output, DataFragment):
                     for event in assembler.receive(output):
                         answer = b""
@@ -143,7 +145,7 @@ def is_explicit(path: Path) -> bool:
     if path.stat().st_size > 2**20:
         return False
     meta = pydicom.dcmread(path, specific_tags=["SOPClassUID"], force=True).file_meta
-    return meta.get("TransferSyntaxUID") == EXPLICIT
+    return bool(meta.get("TransferSyntaxUID") == EXPLICIT)
 
 
 @needs_corpus
@@ -174,6 +176,8 @@ def test_pynetdicom_as_scp() -> None:
     ae = AE()
     ae.add_supported_context(VERIFICATION)
     server = ae.start_server(("127.0.0.1", 0), block=False, evt_handlers=[(evt.EVT_C_ECHO, lambda _event: 0)])
+    assert server is not None
+    assert server.socket is not None
     try:
         seen = converse_as_scu(server.socket.getsockname()[1])
     finally:
@@ -191,7 +195,7 @@ def converse_as_scu(port: int) -> list[type]:
     association, assembler, seen = Association(), MessageAssembler(), list[type]()
     association.request(rq)
     with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
-        connection.sendall(*(o.data for o in association.transport_connected() if isinstance(o, Send)))
+        connection.sendall(sent(association.transport_connected()))
         while not association.closed:
             count = connection.recv_into(association.get_buffer())
             for output in association.buffer_updated(count) if count else association.connection_lost():
@@ -204,5 +208,5 @@ def converse_as_scu(port: int) -> list[type]:
                     for event in assembler.receive(output):
                         assert isinstance(event, CommandReceived)
                         seen.append(type(event.message))
-                        connection.sendall(*(o.data for o in association.release() if isinstance(o, Send)))
+                        connection.sendall(sent(association.release()))
     return seen

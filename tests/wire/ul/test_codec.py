@@ -3,6 +3,7 @@
 import contextlib
 import struct
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -253,7 +254,7 @@ def test_our_own_nonsense_is_not_sent(pdu: PDU) -> None:
 
 
 def test_pynetdicom_reads_our_request() -> None:
-    theirs = A_ASSOCIATE_RQ()
+    theirs: Any = A_ASSOCIATE_RQ()
     theirs.decode(encode(FULL))
     assert theirs.called_ae_title.strip() == "LEADGLASS"
     primitive = theirs.to_primitive()
@@ -271,7 +272,7 @@ def test_pynetdicom_reads_our_request() -> None:
 
 
 def test_what_pynetdicom_encodes_again_is_the_same_to_us() -> None:
-    theirs = A_ASSOCIATE_RQ()
+    theirs: Any = A_ASSOCIATE_RQ()
     theirs.decode(encode(FULL))
     again = decode(*body(theirs.encode()))
     assert encode(again) == encode(FULL)
@@ -284,7 +285,7 @@ def test_pynetdicom_reads_our_answer_and_we_read_theirs() -> None:
             AC.user_information, user_identity_response=UserIdentityResponse(Secret(b"ticket"))
         ),
     )
-    theirs = A_ASSOCIATE_AC()
+    theirs: Any = A_ASSOCIATE_AC()
     theirs.decode(encode(ours))
     assert [c.result for c in theirs.presentation_context] == [ContextResult.ACCEPTANCE] * 2
     assert theirs.user_information.user_identity.server_response == b"ticket"

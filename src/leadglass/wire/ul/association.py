@@ -137,6 +137,10 @@ class Association:
         self._check_taken()
         if not self._begun or self._state is State.STA4:
             raise LocalProtocolError("octets without a transport connection")
+        if view:  # nothing is carried within a value: the view is what came
+            fragment = self._framer.middle(view)
+            if fragment is not None:
+                return iter((fragment,))
         self._taking = True
         return self._outputs(view)
 
