@@ -19,7 +19,8 @@ An acceptor's loop::
                 case StartArtim(): deadline = clock.monotonic() + ARTIM_SECONDS
                 case StopArtim(): deadline = None
                 case CloseConnection(): connection.close()
-                case AssociateRequested(rq): perform(association.accept(negotiate(rq, supported, local=...)))
+                case AssociateRequested(rq):                    # first refusal(rq), identity and policy: reject(...)
+                    perform(association.accept(negotiate(rq, supported, local=...)))
                 case ReleaseRequested(): perform(association.respond_release())
                 case ProtocolViolation(error): ...              # for the record; the A-ABORT follows in the list
                 case Aborted(): ...
@@ -35,6 +36,8 @@ contexts, checked against the request. At the end ``perform(association.release(
 
 Octets of the peer never raise: a broken rule becomes ``ProtocolViolation`` and the actions of Table 9-10. A primitive
 that does not fit the state raises ``LocalProtocolError`` and changes nothing.
+
+A TLS record holds at most 16 KiB: fill more of the buffer before ``buffer_updated`` where octets are waiting already.
 
 **Invariant:** memory is constant in established associations: fragments are given out of the receive buffer as their
 octets arrive, whatever the peer says about lengths.
