@@ -151,9 +151,19 @@ class StoreSession:
         return pack
 
     def close_packs(self) -> None:
-        """Close every open pack: the burst has ended, or has paused for ``PACK_IDLE_SECONDS``."""
+        """Close every open pack: the burst has ended. One that cannot be closed is looked at by recovery.
+
+        Raises:
+            LeadglassError: of the first that failed, after all were tried.
+        """
+        failure: LeadglassError | None = None
         while self._packs:
-            self._close_pack(self._packs.popitem(last=False)[1])
+            try:
+                self._close_pack(self._packs.popitem(last=False)[1])
+            except LeadglassError as error:
+                failure = failure or error
+        if failure is not None:
+            raise failure
 
     def _close_pack(self, pack: PackWriter) -> None:
         # A pack is noted as closed only when its rows and its events are durable: from then on nobody replays it.

@@ -71,7 +71,9 @@ class Retrieval:
             if transfer_syntax_uid == stored_as:
                 yield from pieces
             else:
-                yield self.transcoder.transcode(b"".join(pieces), stored_as, transfer_syntax_uid)
+                # A piece is valid only until the next is asked for: join copies.
+                whole = b"".join(bytes(piece) for piece in pieces)
+                yield self.transcoder.transcode(whole, stored_as, transfer_syntax_uid)
         except IntegrityError as error:
             self.access.record_damage(self.grant.principal, record, str(error))
             raise

@@ -93,6 +93,7 @@ class Verification:
                         held[found.address.object_id] = found
             except (IntegrityError, KeyUnavailable) as error:
                 report.findings.append(Finding(f"pack {pack_id.hex()}", str(error)))
+        report.findings += self.vault.foreign_files()
         progress(len(packs), len(packs))
         return held
 

@@ -16,7 +16,11 @@ from leadglass.dicom.models import Level
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.query import build_identifier, read_response
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
-from leadglass.dicom.syntaxes import STORABLE_TRANSFER_SYNTAXES
+from leadglass.dicom.syntaxes import (
+    EXPLICIT_VR_LITTLE_ENDIAN,
+    IMPLICIT_VR_LITTLE_ENDIAN,
+    STORABLE_TRANSFER_SYNTAXES,
+)
 from leadglass.doors.dimse.query_scu import (
     STUDY_ROOT_FIND,
     STUDY_ROOT_MOVE,
@@ -31,6 +35,8 @@ from leadglass.wire.dimse.status import meaning
 
 _CANNOT_UNDERSTAND: Final = 0xC000
 _OUT_OF_RESOURCES: Final = 0xA700
+_COMMON: Final = (EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN)
+_SYNTAXES: Final = (*_COMMON, *(uid for uid in STORABLE_TRANSFER_SYNTAXES if uid not in _COMMON))
 
 
 @click.command("get")
@@ -83,8 +89,7 @@ def command(
             files = None
         else:
             files = _Files(out)
-            # At most 126 storage classes fit one association: those that the study has come first.
-            contexts, roles = get_contexts(_classes_first(caller, study), STORABLE_TRANSFER_SYNTAXES)
+            contexts, roles = get_contexts(_classes_of(caller, study), ACCEPTED_STORAGE_CLASSES, _SYNTAXES)
             with caller.associate(contexts, roles) as connection:
                 outcome = get(connection, identifier, files.receive, told)
     _print(outcome, files, as_json=as_json)
@@ -107,7 +112,7 @@ def _keys(study: str, series: str, instance: str) -> tuple[Level, dict[str, str]
     return Level.STUDY, {"StudyInstanceUID": study}
 
 
-def _classes_first(caller: DeviceCaller, study: str) -> list[str]:
+def _classes_of(caller: DeviceCaller, study: str) -> list[str]:
     asked = {"StudyInstanceUID": study, "SOPClassesInStudy": ""}
     present: list[str] = []
     with caller.associate(contexts_for(STUDY_ROOT_FIND)) as connection:
@@ -119,7 +124,7 @@ def _classes_first(caller: DeviceCaller, study: str) -> list[str]:
         for identifier, syntax in matches:
             value: Any = read_response(identifier, syntax).get("SOPClassesInStudy")
             present += [value] if isinstance(value, str) else list(value or ())
-    return list(dict.fromkeys((*present, *ACCEPTED_STORAGE_CLASSES)))
+    return list(dict.fromkeys(present))
 
 
 class _Files:

@@ -158,15 +158,15 @@ class Connection:
         if dataset is None:
             self._write(b"".join(buffers))
             return
-        pending: bytes | bytearray | memoryview = b""
-        pieces = iter(dataset)
-        for piece in pieces:
-            if pending:
-                buffers += association.data(context_id, is_command=False, payload=pending, is_last=False)
+        held = b""
+        for piece in dataset:
+            if held:
+                buffers += association.data(context_id, is_command=False, payload=held, is_last=False)
                 self._write_all(buffers)
                 buffers = []
-            pending = piece
-        buffers += association.data(context_id, is_command=False, payload=pending)
+            # Which piece is the last shows only when the next is asked for, and that may reuse its memory.
+            held = bytes(piece)
+        buffers += association.data(context_id, is_command=False, payload=held)
         self._write_all(buffers)
 
     def perform(self, outputs: Iterable[Output]) -> None:

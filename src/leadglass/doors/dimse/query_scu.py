@@ -1,6 +1,6 @@
 """C-ECHO, C-FIND, C-MOVE and C-GET, as SCU: for the command line. Source: PS3.4 C.4, PS3.7 9.1."""
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
@@ -63,20 +63,23 @@ def contexts_for(*sop_class_uids: str) -> tuple[PresentationContextRQ, ...]:
 
 
 def get_contexts(
-    sop_classes: Collection[str], transfer_syntaxes: Collection[str]
+    present: Collection[str], others: Collection[str], transfer_syntaxes: Sequence[str]
 ) -> tuple[tuple[PresentationContextRQ, ...], tuple[RoleSelection, ...]]:
     """Return the proposal of a C-GET: the model, and storage classes for which we are SCP.
 
     Args:
-        sop_classes: most wanted first; at most 126 fit.
-        transfer_syntaxes: all of them are offered for each class, most wanted first.
+        present: classes that are expected: each gets a context of its own per transfer syntax, so that the peer can
+            send every object as it is stored.
+        others: classes that might come all the same, one context each while there is room.
+        transfer_syntaxes: most wanted first.
     """
-    storage = list(sop_classes)[:_GET_STORAGE_CONTEXTS_MAX]
+    wanted = [(uid, (syntax,)) for syntax in transfer_syntaxes for uid in present]
+    wanted += [(uid, tuple(transfer_syntaxes)) for uid in others if uid not in present]
+    chosen = wanted[:_GET_STORAGE_CONTEXTS_MAX]
     contexts = [PresentationContextRQ(1, STUDY_ROOT_GET, _SYNTAXES)]
-    contexts += [
-        PresentationContextRQ(2 * i + 3, uid, tuple(transfer_syntaxes)) for i, uid in enumerate(storage)
-    ]
-    return tuple(contexts), tuple(RoleSelection(uid, scu=False, scp=True) for uid in storage)
+    contexts += [PresentationContextRQ(2 * i + 3, uid, syntaxes) for i, (uid, syntaxes) in enumerate(chosen)]
+    classes = dict.fromkeys(uid for uid, _ in chosen)
+    return tuple(contexts), tuple(RoleSelection(uid, scu=False, scp=True) for uid in classes)
 
 
 def echo(connection: Connection) -> None:
