@@ -81,12 +81,23 @@ def test_rows_gather_while_the_database_is_busy(
     writer: IndexWriter, index: SteeredIndex, maker: Maker
 ) -> None:
     index.gate.clear()
-    for _ in range(50):
+    for _ in range(100):
         writer.admit(maker.entry())
     index.gate.set()
     writer.barrier()
     assert len(index.groups) <= 2
-    assert sum(index.groups) == 50
+    assert sum(index.groups) == 100
+
+
+def test_a_full_group_is_written_without_being_asked_for(index: SteeredIndex, maker: Maker) -> None:
+    for least in (1, 8):
+        writer = IndexWriter(index, group_rows_min=least)
+        done = threading.Semaphore(0)
+        for _ in range(least):
+            writer.admit(maker.entry(), lambda _: done.release())
+        for _ in range(least):
+            assert done.acquire(timeout=20)
+        writer.close()
 
 
 def test_a_waiting_row_is_looked_up_and_holds_its_uid(
@@ -141,6 +152,7 @@ def test_whoever_asked_is_told_when_it_is_committed(
         told.set()
 
     writer.admit(entry, on_done)
+    writer.barrier()
     assert told.wait(20)
     assert seen == [(None, True)]
 
@@ -180,9 +192,10 @@ def test_damage_is_for_good(writer: IndexWriter, index: SteeredIndex, maker: Mak
 
 
 def test_a_sender_that_is_too_fast_waits(
-    writer: IndexWriter, index: SteeredIndex, maker: Maker, monkeypatch: pytest.MonkeyPatch
+    index: SteeredIndex, maker: Maker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(writer_module, "INDEX_QUEUE_MAX", 4)
+    writer = IndexWriter(index)
     index.gate.clear()
     admitted = threading.Semaphore(0)
     entries = [maker.entry() for _ in range(10)]
@@ -199,7 +212,7 @@ def test_a_sender_that_is_too_fast_waits(
     assert not admitted.acquire(timeout=0.05)
     index.gate.set()
     sender.join(20)
-    writer.barrier()
+    writer.close()
     assert index.counts().instances == 10
 
 

@@ -28,8 +28,8 @@ class Transaction(Protocol):
         """Run one statement; return all its rows."""
         ...
 
-    def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> int:
-        """Run one statement for every row; return how many rows it changed."""
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> int:
+        """Run one ``INSERT INTO ... VALUES (?, ...)`` for every row; return how many rows it inserted."""
         ...
 
 
@@ -58,7 +58,7 @@ class Database(Protocol):
         ...
 
     def probing(self) -> AbstractContextManager[Transaction]:
-        """Give the quickest way to one row by its key, for the hot path; may wait for a running transaction."""
+        """Give the quickest way to one row by its key, for the hot path: every statement sees what was committed."""
         ...
 
     def writing(self, *, durable: bool) -> AbstractContextManager[Transaction]:

@@ -49,7 +49,7 @@ class _PostgreSQLTransaction:
         cursor = self._connection.execute(_placeholders(sql), parameters)
         return cursor.fetchall() if cursor.description is not None else []
 
-    def execute_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> int:
+    def insert_many(self, sql: str, rows: Sequence[Sequence[Value]]) -> int:
         if not rows:
             return 0
         with self._connection.cursor() as cursor:

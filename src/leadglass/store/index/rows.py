@@ -44,6 +44,7 @@ _LOCATION_COLUMNS: Final = (
 )
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
+_SMALL: Final = 2**31
 
 _encode_columns = msgspec.msgpack.Encoder().encode
 """MessagePack tells texts, octets, integers and nothing apart and gives each its length, so two different rows never
@@ -268,7 +269,14 @@ def _record(row: Row) -> InstanceRecord:
 
 
 def _plain(plain: Mapping[str, PlainValue], names: tuple[str, ...]) -> list[Value]:
-    return [storable(plain.get(name)) for name in names]
+    # Absent values and small numbers are most of them; the rest is looked at.
+    get = plain.get
+    return [
+        value
+        if (value := get(name)) is None or (type(value) is int and 0 <= value < _SMALL)
+        else storable(value)
+        for name in names
+    ]
 
 
 def storable(value: PlainValue) -> Value:

@@ -7,10 +7,11 @@ row out; ``verify`` finds missing token rows, and the packs are the truth from w
 first object of a study decides what the study says).
 """
 
+import threading
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from leadglass.base.errors import ConfigurationError, IntegrityError, KeyUnavailable
 from leadglass.base.ids import UID
@@ -47,8 +48,11 @@ from leadglass.trust.keys.interfaces import RowCipher, Tokeniser
 # Table and column names in statements are constants of this package; values are parameters.
 # ruff: noqa: S608
 
-KNOWN_SERIES_MAX: Final = 4096
-"""Series whose row is known to be there; the senders of one moment work on far fewer."""
+KNOWN_MAX: Final = 4096
+"""Studies, and series, whose rows are known to be there; the senders of one moment work on far fewer."""
+
+PREPARED_MAX: Final = 256
+"""Rows of new studies, and of new series, that are kept until they are written; each is some KiB."""
 
 VERIFY_BATCH: Final = 256
 """Rows that a verification reads at once."""
@@ -61,6 +65,16 @@ _LOOKUP: Final = f"""
 _IS_HELD: Final = "SELECT 1 FROM instance WHERE sop_instance_uid = ?"
 
 _SeriesKey = tuple[str, str]
+_K = TypeVar("_K")
+_V = TypeVar("_V")
+
+
+@dataclass(frozen=True, slots=True)
+class _LevelRow:
+    """Row of a study, or of a series without the id of its study; and its tokens, one after the other."""
+
+    row: tuple[Value, ...]
+    tokens: bytes
 
 
 @dataclass(slots=True)
@@ -70,26 +84,20 @@ class PreparedEntry:
     Attributes:
         entry: as it was given.
         instance_row: without the id of its series.
-        level_rows: rows of its study and series; None while the series is known to be there.
+        study: row of its study; None while that is known to be there.
+        series: row of its series; None while that is known to be there.
     """
 
     entry: IndexEntry
     instance_row: tuple[Value, ...]
-    level_rows: "_LevelRows | None"
+    study: _LevelRow | None
+    series: _LevelRow | None
 
     @property
     def series_key(self) -> _SeriesKey:
         """Study and series UID."""
         identity = self.entry.head.identity
         return identity.study_uid, identity.series_uid
-
-
-@dataclass(frozen=True, slots=True)
-class _LevelRows:
-    study_row: tuple[Value, ...]
-    study_tokens: bytes
-    series_row: tuple[Value, ...]
-    series_tokens: bytes
 
 
 class SQLIndex:
@@ -109,7 +117,11 @@ class SQLIndex:
         self._database = database
         self._seal = RowSeal(cipher)
         self._blind = BlindIndex(tokeniser)
-        self._known_series: OrderedDict[_SeriesKey, int] = OrderedDict()
+        # What is known to be there (written by the writing thread only), and what was prepared for what is not.
+        self._known = _Known()
+        self._levels_lock = threading.Lock()
+        self._prepared_studies: OrderedDict[str, _LevelRow] = OrderedDict()
+        self._prepared_series: OrderedDict[_SeriesKey, _LevelRow] = OrderedDict()
         self._search = Search(database, self._seal, self._blind)
         self._selection = Selection(database, self._seal, self._blind)
         migrate(database)
@@ -130,14 +142,17 @@ class SQLIndex:
         head = entry.head.instance()
         row = self._seal.instance(entry, head.plain, head.sealed)
         identity = entry.head.identity
-        known = (identity.study_uid, identity.series_uid) in self._known_series
-        return PreparedEntry(entry, row, None if known else self._level_rows(entry))
+        key = (identity.study_uid, identity.series_uid)
+        if key in self._known.series:
+            return PreparedEntry(entry, row, None, None)
+        study = None if identity.study_uid in self._known.studies else self._prepared_study(entry)
+        return PreparedEntry(entry, row, study, self._prepared_series_row(key, entry))
 
     def add_prepared(self, entries: Sequence[PreparedEntry]) -> list[InstanceRecord | None]:
         """Add all in one transaction. See ``Index.add``."""
         if not entries:
             return []
-        found: dict[_SeriesKey, int] = {}
+        found = _Known()
         try:
             with self._database.writing(durable=False) as transaction:
                 rows = [(self._series_id(transaction, e, found), *e.instance_row) for e in entries]
@@ -149,13 +164,13 @@ class SQLIndex:
 
     def _add_one_by_one(self, entries: Sequence[PreparedEntry]) -> list[InstanceRecord | None]:
         outcomes: list[InstanceRecord | None] = []
-        found: dict[_SeriesKey, int] = {}
+        found = _Known()
         with self._database.writing(durable=False) as transaction:
             for entry in entries:
                 holder = self._held(transaction, entry.entry.head.identity.sop_instance_uid)
                 if holder is None:
                     row = (self._series_id(transaction, entry, found), *entry.instance_row)
-                    if transaction.execute_many(INSERT_INSTANCE, [row]) == 0:
+                    if transaction.insert_many(INSERT_INSTANCE, [row]) == 0:
                         # Another node was quicker, between the two statements.
                         holder = self._held(transaction, entry.entry.head.identity.sop_instance_uid)
                 same = holder is None or holder.address == entry.entry.address
@@ -163,45 +178,74 @@ class SQLIndex:
         self._remember(found)
         return outcomes
 
-    def _series_id(self, transaction: Transaction, entry: PreparedEntry, found: dict[_SeriesKey, int]) -> int:
+    def _series_id(self, transaction: Transaction, entry: PreparedEntry, found: "_Known") -> int:
         key = entry.series_key
-        series_id = self._known_series.get(key) or found.get(key)
+        series_id = self._known.series.get(key) or found.series.get(key)
         if series_id is None:
-            rows = entry.level_rows or self._level_rows(entry.entry)
-            study_id = _find_or_insert(
-                transaction,
-                ("SELECT id FROM study WHERE study_uid = ?", (key[0],)),
-                (INSERT_STUDY, rows.study_row),
-                ("study_token", rows.study_tokens),
-            )
+            study_id = self._study_id(transaction, entry, found)
+            level = entry.series or self._prepared_series_row(key, entry.entry)
             series_id = _find_or_insert(
                 transaction,
                 ("SELECT id FROM series WHERE study_id = ? AND series_uid = ?", (study_id, key[1])),
-                (INSERT_SERIES, (study_id, *rows.series_row)),
-                ("series_token", rows.series_tokens),
+                (INSERT_SERIES, (study_id, *level.row)),
+                ("series_token", level.tokens),
             )
-            found[key] = series_id
+            found.series[key] = series_id
         return series_id
 
-    def _level_rows(self, entry: IndexEntry) -> _LevelRows:
-        head, key_id = entry.head, entry.address.key_id
-        study_uid, series_uid = head.identity.study_uid, head.identity.series_uid
-        study, series = head.study(), head.series()
-        patient = self._blind.patient(head.patient_reference(), study_uid)
-        study_tokens, series_tokens = self._blind.of(study.tokens), self._blind.of(series.tokens)
-        return _LevelRows(
-            self._seal.study(study_uid, key_id, study, patient=patient, tokens=study_tokens),
-            study_tokens,
-            self._seal.series(study_uid, series_uid, key_id, series, tokens=series_tokens),
-            series_tokens,
-        )
+    def _study_id(self, transaction: Transaction, entry: PreparedEntry, found: "_Known") -> int:
+        study_uid = entry.series_key[0]
+        study_id = self._known.studies.get(study_uid) or found.studies.get(study_uid)
+        if study_id is None:
+            level = entry.study or self._prepared_study(entry.entry)
+            study_id = _find_or_insert(
+                transaction,
+                ("SELECT id FROM study WHERE study_uid = ?", (study_uid,)),
+                (INSERT_STUDY, level.row),
+                ("study_token", level.tokens),
+            )
+            found.studies[study_uid] = study_id
+        return study_id
 
-    def _remember(self, found: dict[_SeriesKey, int]) -> None:
-        """Keep what a committed transaction found. Called by the writing thread; readers only ask for presence."""
-        known = self._known_series
-        known.update(found)
-        while len(known) > KNOWN_SERIES_MAX:
-            known.popitem(last=False)
+    def _prepared_study(self, entry: IndexEntry) -> _LevelRow:
+        """Return the row of a study that is not known, made once for all the instances that wait for it."""
+        identity, key_id = entry.head.identity, entry.address.key_id
+        prepared = self._prepared_studies.get(identity.study_uid)
+        if prepared is None:
+            head = entry.head.study()
+            patient = self._blind.patient(entry.head.patient_reference(), identity.study_uid)
+            tokens = self._blind.of(head.tokens)
+            row = self._seal.study(identity.study_uid, key_id, head, patient=patient, tokens=tokens)
+            prepared = _LevelRow(row, tokens)
+            with self._levels_lock:
+                _put(self._prepared_studies, identity.study_uid, prepared, PREPARED_MAX)
+        return prepared
+
+    def _prepared_series_row(self, key: _SeriesKey, entry: IndexEntry) -> _LevelRow:
+        """As ``_prepared_study``, for a series."""
+        prepared = self._prepared_series.get(key)
+        if prepared is None:
+            identity, head = entry.head.identity, entry.head.series()
+            tokens = self._blind.of(head.tokens)
+            row = self._seal.series(
+                identity.study_uid, identity.series_uid, entry.address.key_id, head, tokens=tokens
+            )
+            prepared = _LevelRow(row, tokens)
+            with self._levels_lock:
+                _put(self._prepared_series, key, prepared, PREPARED_MAX)
+        return prepared
+
+    def _remember(self, found: "_Known") -> None:
+        """Keep what a committed transaction found. Called by the writing thread; others only look."""
+        for study_uid, study_id in found.studies.items():
+            _put(self._known.studies, study_uid, study_id, KNOWN_MAX)
+        for key, series_id in found.series.items():
+            _put(self._known.series, key, series_id, KNOWN_MAX)
+        with self._levels_lock:
+            for study_uid in found.studies:
+                self._prepared_studies.pop(study_uid, None)
+            for key in found.series:
+                self._prepared_series.pop(key, None)
 
     # --- looking up --------------------------------------------------------------------------------------------
 
@@ -240,7 +284,7 @@ class SQLIndex:
         """Note an object that is kept apart. See ``Index.add_quarantined``."""
         row = self._seal.quarantine(entry)
         with self._database.writing(durable=False) as transaction:
-            transaction.execute_many(INSERT_QUARANTINE, [row])
+            transaction.insert_many(INSERT_QUARANTINE, [row])
 
     def quarantined(self) -> Iterator[QuarantineEntry]:
         """Yield what is kept apart, oldest first."""
@@ -371,7 +415,10 @@ class SQLIndex:
         with self._database.writing(durable=True) as transaction:
             for table in tables:
                 transaction.execute(f"DELETE FROM {table}")
-        self._known_series.clear()
+        self._known = _Known()
+        with self._levels_lock:
+            self._prepared_studies.clear()
+            self._prepared_series.clear()
 
     def close(self) -> None:
         """Release the database."""
@@ -395,6 +442,14 @@ class SQLIndex:
             )
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """Ids of studies by UID, and of series by study and series UID."""
+
+    studies: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
+    series: OrderedDict[_SeriesKey, int] = field(default_factory=OrderedDict[_SeriesKey, int])
+
+
 @dataclass(slots=True)
 class _TokenTally:
     study: int = field(default=0)
@@ -405,8 +460,14 @@ class _SomeAreHeldError(Exception):
     """Leaves a transaction; never leaves this module."""
 
 
+def _put(cache: OrderedDict[_K, _V], key: _K, value: _V, most: int) -> None:
+    cache[key] = value
+    while len(cache) > most:
+        cache.popitem(last=False)
+
+
 def _insert_all(transaction: Transaction, rows: Sequence[tuple[Value, ...]]) -> None:
-    if transaction.execute_many(INSERT_INSTANCE, rows) != len(rows):
+    if transaction.insert_many(INSERT_INSTANCE, rows) != len(rows):
         raise _SomeAreHeldError
 
 
@@ -427,5 +488,5 @@ def _find_or_insert(
     row_id = int(inserted[0][0])
     table, joined = tokens
     rows = [(joined[i : i + TOKEN_BYTES], row_id) for i in range(0, len(joined), TOKEN_BYTES)]
-    transaction.execute_many(f"INSERT INTO {table} (token, row_id) VALUES (?, ?)", rows)
+    transaction.insert_many(f"INSERT INTO {table} (token, row_id) VALUES (?, ?)", rows)
     return row_id
