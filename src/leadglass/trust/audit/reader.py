@@ -12,7 +12,8 @@ from typing import Any, Final, cast, final
 from leadglass.trust.audit.interfaces import PayloadCipher, RecordedEvent
 from leadglass.trust.audit.journal import JournalView
 from leadglass.trust.audit.leaf import decode_leaf, timestamp
-from leadglass.trust.audit.service import JOURNAL, recorded_event
+from leadglass.trust.audit.past import JOURNAL
+from leadglass.trust.audit.service import recorded_event
 
 _STEP: Final = 1024
 """Entries read forwards at a time while going backwards."""

@@ -26,13 +26,7 @@ import msgspec
 from leadglass.base.clock import Clock
 from leadglass.base.errors import AuditUnavailable, IntegrityError, LeadglassError
 from leadglass.trust.audit.bundle import InclusionBundle
-from leadglass.trust.audit.checkpoint import (
-    Checkpoint,
-    SigningGuard,
-    open_checkpoint,
-    parse_checkpoint_text,
-    read_state,
-)
+from leadglass.trust.audit.checkpoint import Checkpoint, SigningGuard, parse_checkpoint_text
 from leadglass.trust.audit.interfaces import (
     AuditEvent,
     CheckpointSigner,
@@ -43,6 +37,14 @@ from leadglass.trust.audit.interfaces import (
 from leadglass.trust.audit.journal import Entry, Journal, JournalView
 from leadglass.trust.audit.leaf import LeafWriter, decode_leaf, open_payload, payload_context, timestamp
 from leadglass.trust.audit.merkle import consistency_proof, hash_leaf, inclusion_proof
+from leadglass.trust.audit.past import (
+    CHECKPOINT,
+    CHECKPOINTS,
+    JOURNAL,
+    SIGNER_STATE,
+    checkpoint_name,
+    read_past,
+)
 from leadglass.trust.audit.signed_note import check_name, parse_note
 from leadglass.trust.audit.tiles import (
     ENTRIES,
@@ -54,10 +56,6 @@ from leadglass.trust.audit.tiles import (
     make_folders,
 )
 
-JOURNAL: Final = "journal"
-CHECKPOINT: Final = "checkpoint"
-CHECKPOINTS: Final = "checkpoints"
-SIGNER_STATE: Final = "signer-state"
 KEEP_INTERVAL: Final = timedelta(hours=1)
 """An old checkpoint is kept this often, and at each close: 2 MB in a year. Any of them pins all before it."""
 
@@ -69,11 +67,6 @@ class _EventId(msgspec.Struct):
 
 
 _event_id: Final = msgspec.json.Decoder(_EventId)
-
-
-def checkpoint_name(size: int) -> str:
-    """Return the name of a kept checkpoint."""
-    return f"{size:020d}"
 
 
 def recorded_event(entry: Entry, origin: str, cipher: PayloadCipher | None) -> RecordedEvent:
@@ -105,10 +98,12 @@ class FileAuditLog:
         signer: signs checkpoints.
         clock: says when an entry was taken.
         verifiers: keys that checkpoints found at start must be signed by; without any, their text is believed.
+        segment_bytes_max: length at which a segment of the journal is closed.
+        must_exist: the site has a log already: where its files are gone, none is begun.
 
     Raises:
         AuditUnavailable: another process has it open, or the folder cannot be used.
-        IntegrityError: it was truncated or altered since it was signed.
+        IntegrityError: it was truncated or altered since it was signed, or files that say what was signed are gone.
     """
 
     def __init__(
@@ -121,6 +116,7 @@ class FileAuditLog:
         *,
         verifiers: tuple[NoteVerifier, ...] = (),
         segment_bytes_max: int | None = None,
+        must_exist: bool = False,
     ) -> None:
         check_name(origin)
         self._root = root
@@ -134,9 +130,10 @@ class FileAuditLog:
         self._bundle: list[bytes] = []
         self._published_size = -1
         try:
+            signed, state, published = read_past(root, origin, verifiers, must_exist=must_exist)
+            if published:
+                self._published_size = signed.size
             make_folders(root / CHECKPOINTS)
-            signed = self._last_checkpoint(verifiers)
-            state = read_state(root / SIGNER_STATE, origin)
             self._guard = SigningGuard(root / SIGNER_STATE, origin, signer)
             needed = max(signed.size, state.size)
             if segment_bytes_max is None:
@@ -170,29 +167,11 @@ class FileAuditLog:
         """The last signed (size, root)."""
         return self._guard.last
 
-    def _last_checkpoint(self, verifiers: tuple[NoteVerifier, ...]) -> Checkpoint:
-        try:
-            data = (self._root / CHECKPOINT).read_bytes()
-        except FileNotFoundError:
-            return Checkpoint(self._origin, 0, RightEdge().root())
-        if verifiers:
-            found = open_checkpoint(data, self._origin, verifiers)
-        else:
-            found = parse_checkpoint_text(parse_note(data).text)
-        self._published_size = found.size
-        if found.origin != self._origin:
-            raise IntegrityError("audit log: the checkpoint in its folder is of another log")
-        return found
-
     def _resume(self, signed: Checkpoint, state: Checkpoint) -> None:
         """Rebuild the right edge at what was signed last, and compare it with the journal.
 
         The growing segment is compared leaf by leaf; ``verify`` compares the others.
         """
-        if state.size < signed.size:
-            raise IntegrityError(
-                "audit log: the signer's state is older than the checkpoint: it was put back"
-            )
         try:
             edge = RightEdge.load(self._tiles, signed.size)
             self._compare_tail(signed.size)

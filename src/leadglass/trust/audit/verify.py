@@ -29,7 +29,7 @@ from leadglass.trust.audit.journal import (
 )
 from leadglass.trust.audit.leaf import decode_leaf, open_payload
 from leadglass.trust.audit.merkle import CompactRange, hash_leaf
-from leadglass.trust.audit.service import CHECKPOINT, CHECKPOINTS, JOURNAL, SIGNER_STATE, checkpoint_name
+from leadglass.trust.audit.past import CHECKPOINT, CHECKPOINTS, JOURNAL, SIGNER_STATE, checkpoint_name
 from leadglass.trust.audit.tiles import (
     ENTRIES,
     TILE_WIDTH,
