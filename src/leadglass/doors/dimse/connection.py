@@ -81,6 +81,8 @@ class Connection:
         self._poller = select.poll()
         self._poller.register(sock, select.POLLIN)
         self._open = True
+        self._ended = False  # the peer's octets have ended; those that came are still to be dealt with
+        self._outputs: Iterator[Output] = iter(())
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -92,18 +94,29 @@ class Connection:
         Raises:
             PeerUnreachable: the connection is closed, and everything before was given out.
         """
-        events = self._events
-        while not events:
-            if not self._open:
+        while not self._events:
+            output = next(self._outputs, None)
+            if output is not None:
+                self._take(output)
+            elif self._ended:
+                self._lose()
+            elif self._open:
+                self._receive()
+            else:
                 raise PeerUnreachable("the connection is closed")
-            self._receive()
-        return events.popleft()
+        return self._events.popleft()
 
     def poll_event(self) -> Indication | None:
         """Return what has happened already, or None without waiting: for C-CANCEL between two responses."""
-        if not self._events and self._open:
-            self._take(self._read_available())
-        return self._events.popleft() if self._events else None
+        while not self._events:
+            output = next(self._outputs, None)
+            if output is not None:
+                self._take(output)
+            elif self._ended:
+                self._lose()
+            elif not self._open or not self._read_available():
+                return None
+        return self._events.popleft()
 
     def dataset(self) -> Iterator[memoryview]:
         """Yield the chunks of the data set that follows a command; each is valid until the next is asked for.
@@ -152,6 +165,8 @@ class Connection:
             PeerUnreachable: the peer went away, or does not read.
         """
         association = self.association
+        if association.closed or not self._open:
+            raise PeerUnreachable("the association has ended")
         buffers: list[bytes | bytearray | memoryview] = list(
             association.data(context_id, is_command=True, payload=encode(message))
         )
@@ -171,13 +186,14 @@ class Connection:
 
     def perform(self, outputs: Iterable[Output]) -> None:
         """Perform what the state machine returned; indications wait for ``next_event``."""
-        self._take(outputs)
+        for output in outputs:
+            self._take(output)
 
     def abort(self) -> None:
         """Send A-ABORT if that is still possible, and close."""
         if self._open:
             try:
-                self._take(self.association.abort())
+                self.perform(self.association.abort())
             except PeerUnreachable:
                 pass
             self.close()
@@ -196,46 +212,47 @@ class Connection:
     # --- inside ------------------------------------------------------------------------------------------------
 
     def _receive(self) -> None:
-        outputs = self._read_available()
-        while not outputs and not self._events and self._open:
+        """Wait until octets came, or the connection ended, or the time is over."""
+        while not self._read_available():
             if not self._wait(select.POLLIN):
                 self._timed_out()
                 return
-            outputs = self._read_available()
-        self._take(outputs)
 
-    def _read_available(self) -> list[Output]:
-        """Read what is there, up to the end of the receive buffer, without waiting.
+    def _read_available(self) -> bool:
+        """Read what is there, up to the end of the receive buffer, without waiting; tell whether anything was.
 
         One TLS record holds at most 16 KiB and ``recv_into`` returns at most one, so records are gathered first and
-        parsed once.
+        parsed once. What was read is parsed as ``_outputs`` is drawn: each output is performed before the machine goes
+        on to the next.
         """
         association = self.association
         buffer = association.get_buffer()
         room = len(buffer)
         count = 0
-        ended = False
         recv_into = self._sock.recv_into
         try:
             while count < room:
                 received = recv_into(buffer[count:])
                 if not received:
-                    ended = True
+                    self._ended = True
                     break
                 count += received
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError:
             # Includes a TLS alert, a bad record and a reset: the transport is gone (PS3.8 9.2.3, EVT17).
-            ended = True
-        outputs: list[Output] = []
+            self._ended = True
         if count:
             self._progress(count)
-            outputs = list(association.buffer_updated(count))
-        if ended:
-            outputs = [*outputs, *association.connection_lost()]
-            self.close()
-        return outputs
+            self._outputs = iter(association.buffer_updated(count))
+        return bool(count) or self._ended
+
+    def _lose(self) -> None:
+        """The transport is gone, and everything that came before was dealt with."""
+        self._ended = False
+        self.close()
+        for output in self.association.connection_lost():
+            self._take(output)
 
     def _progress(self, octets: int) -> None:
         """A peer earns time by octets, so that one octet every ten seconds does not hold a thread for ever."""
@@ -247,21 +264,10 @@ class Connection:
         self._progress_octets = 0
         self._deadline = self._clock.monotonic() + self._idle_seconds
 
-    def _take(self, outputs: Iterable[Output]) -> None:
-        for output in outputs:
-            if type(output) is DataFragment:
-                try:
-                    events = self._assembler.receive(output)
-                except RemoteProtocolError as error:
-                    self._events.append(ProtocolViolation(error))
-                    self._take(self.association.abort())
-                    return
-                self._events.extend(events)
-            else:
-                self._perform_one(output)
-
-    def _perform_one(self, output: Output) -> None:
+    def _take(self, output: Output) -> None:
         match output:
+            case DataFragment():
+                self._assemble(output)
             case Send(data):
                 self._write(data)
             case StartArtim():
@@ -271,15 +277,23 @@ class Connection:
                 self._extend_deadline()
             case CloseConnection():
                 self.close()
-            case OpenConnection() | DataFragment():
-                pass
+            case OpenConnection():
+                pass  # whoever made this object has opened it
             case _:
                 self._events.append(output)
+
+    def _assemble(self, fragment: DataFragment) -> None:
+        try:
+            self._events.extend(self._assembler.receive(fragment))
+        except RemoteProtocolError as error:
+            self._events.append(ProtocolViolation(error))
+            self._outputs = iter(())  # nothing behind it means anything
+            self.perform(self.association.abort())
 
     def _timed_out(self) -> None:
         if self._artim_deadline is not None:
             self._artim_deadline = None
-            self._take(self.association.artim_expired())
+            self.perform(self.association.artim_expired())
             return
         self._events.append(
             ProtocolViolation(RemoteProtocolError("the peer was silent, or too slow, for too long"))
