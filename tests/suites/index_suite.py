@@ -72,7 +72,6 @@ class Maker:
         study: str = "1",
         series: str = "1",
         instance: str = "",
-        sop_class: UID = CT,
         **attributes: str | int | bytes,
     ) -> IndexEntry:
         self._count += 1
@@ -81,7 +80,7 @@ class Maker:
             study_uid,
             UID(f"{study_uid}.{series}"),
             UID(f"1.2.826.0.2.{instance or self._count}"),
-            sop_class,
+            UID(str(attributes.pop("SOPClassUID", CT))),
             EXPLICIT,
         )
         address = RecordAddress(
@@ -117,11 +116,12 @@ def head_of(identity: ObjectIdentity, attributes: dict[str, str | int | bytes]) 
     return ScannedHead.of(scanner)
 
 
-def query(level: Level, root: Model = Model.STUDY, **matches: KeyMatch | None) -> Query:
+def query(level: Level, **matches: KeyMatch | None) -> Query:
     keys = [
         Key(keyword, BY_KEYWORD[keyword].tag, BY_KEYWORD[keyword].vr, Universal() if match is None else match)
         for keyword, match in matches.items()
     ]
+    root = Model.PATIENT if level is Level.PATIENT else Model.STUDY
     return Query(root, level, tuple(sorted(keys, key=lambda key: key.tag)))
 
 
@@ -323,12 +323,12 @@ class IndexSuite:
         assert [m.study_uid for m in index.search(series)] == [wanted.study_uid]
 
     def test_what_is_computed(self, index: SQLIndex, maker: Maker) -> None:
-        person = {"PatientID": "P1", "PatientName": "A"}
+        person: dict[str, str] = {"PatientID": "P1", "PatientName": "A"}
         index.add(
             [
                 maker.entry(study="1", series="1", Modality="CT", **person),
                 maker.entry(study="1", series="1", Modality="CT", **person),
-                maker.entry(study="1", series="2", sop_class=MR, Modality="MR", **person),
+                maker.entry(study="1", series="2", SOPClassUID=MR, Modality="MR", **person),
                 maker.entry(study="2", series="1", Modality="CT", **person),
                 maker.entry(study="3", series="1", Modality="CT", PatientID="P2"),
             ]
@@ -370,7 +370,7 @@ class IndexSuite:
                 maker.entry(study="5", PatientID=""),
             ]
         )
-        patients = query(Level.PATIENT, Model.PATIENT, PatientID=None, NumberOfPatientRelatedStudies=None)
+        patients = query(Level.PATIENT, PatientID=None, NumberOfPatientRelatedStudies=None)
         found = answers(index.search(patients), "NumberOfPatientRelatedStudies")
         assert [int(str(n)) for n in found] == [2, 1, 1, 1]
 
@@ -425,7 +425,7 @@ class IndexSuite:
         )
         text = st.one_of(text, st.sampled_from(texts).map(str.upper).map(Single))
         date = st.sampled_from(["", "20251231", "20260215", "20260301"])
-        asked = data.draw(
+        asked: dict[str, KeyMatch] = data.draw(
             st.fixed_dictionaries(
                 {},
                 optional={
@@ -546,9 +546,13 @@ class IndexSuite:
             schema.migrate(database)
 
     def test_a_failed_transaction_leaves_nothing(self, database: Database, index: SQLIndex) -> None:
-        with pytest.raises(RuntimeError), database.writing(durable=False) as transaction:
-            transaction.execute("INSERT INTO pack (pack_id, seal) VALUES (?, ?)", (b"x", b"y"))
-            raise RuntimeError
+        def fail_half_way() -> None:
+            with database.writing(durable=False) as transaction:
+                transaction.execute("INSERT INTO pack (pack_id, seal) VALUES (?, ?)", (b"x", b"y"))
+                raise RuntimeError
+
+        with pytest.raises(RuntimeError):
+            fail_half_way()
         assert index.counts().packs_closed == 0
 
     # --- tampering ---------------------------------------------------------------------------------------------
@@ -674,21 +678,18 @@ def _assert_found(index: SQLIndex, entry: IndexEntry, table: str) -> None:
         return
     # Whatever is asked, the answer is an error that names the row, or nothing; never the row.
     identity = entry.head.identity
-    asked: dict[str, KeyMatch | None] = {
-        "StudyInstanceUID": UIDList((identity.study_uid,)),
-        "ModalitiesInStudy": None,
-    }
-    try:
-        matches = list(index.search(query(Level.IMAGE, **asked)))
-    except (IntegrityError, KeyUnavailable) as error:
-        assert " of table " in str(error)
-    else:
-        assert not matches
+    images = query(Level.IMAGE, StudyInstanceUID=UIDList((identity.study_uid,)), ModalitiesInStudy=None)
+    assert not _outcome(lambda: list(index.search(images)), "")
     if table == "instance":
-        try:
-            assert index.lookup(identity.sop_instance_uid) is None
-        except (IntegrityError, KeyUnavailable) as error:
-            assert " of table instance" in str(error)
+        assert not _outcome(lambda: index.lookup(identity.sop_instance_uid), table)
+
+
+def _outcome(ask: Callable[[], object], table: str) -> object:
+    """Return what was answered; nothing where it was an error that names a row of the table."""
+    try:
+        return ask()
+    except (IntegrityError, KeyUnavailable) as error:
+        return None if f" of table {table}" in str(error) else error
 
 
 def _assert_named(ask: Callable[[], object], table: str) -> None:

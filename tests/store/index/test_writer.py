@@ -90,9 +90,9 @@ def test_rows_gather_while_the_database_is_busy(
 
 
 def test_a_full_group_is_written_without_being_asked_for(index: SteeredIndex, maker: Maker) -> None:
+    done = threading.Semaphore(0)
     for least in (1, 8):
         writer = IndexWriter(index, group_rows_min=least)
-        done = threading.Semaphore(0)
         for _ in range(least):
             writer.admit(maker.entry(), lambda _: done.release())
         for _ in range(least):

@@ -57,12 +57,11 @@ PREPARED_MAX: Final = 256
 VERIFY_BATCH: Final = 256
 """Rows that a verification reads at once."""
 
-_LOOKUP: Final = f"""
-    SELECT study.study_uid, series.series_uid, {SELECT_INSTANCE}
-    FROM instance JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id
-    WHERE instance.sop_instance_uid = ?
+_LOOKUP: Final = f"SELECT series_id, {SELECT_INSTANCE} FROM instance WHERE sop_instance_uid = ?"
+_PLACE: Final = """
+    SELECT study.study_uid, series.series_uid FROM series JOIN study ON study.id = series.study_id WHERE series.id = ?
 """
-_IS_HELD: Final = "SELECT 1 FROM instance WHERE sop_instance_uid = ?"
+"""Apart from ``_LOOKUP``: one join with all columns took 54 us, the two take 20."""
 
 _SeriesKey = tuple[str, str]
 _K = TypeVar("_K")
@@ -255,12 +254,14 @@ class SQLIndex:
             return self._held(transaction, sop_instance_uid)
 
     def _held(self, transaction: Transaction, sop_instance_uid: UID) -> InstanceRecord | None:
-        if not transaction.execute(_IS_HELD, (sop_instance_uid,)):
+        found = transaction.execute(_LOOKUP, (sop_instance_uid,))
+        if not found:
             return None
-        rows = transaction.execute(_LOOKUP, (sop_instance_uid,))
-        if not rows:
-            raise IntegrityError("a row of table instance belongs to no series")
-        study_uid, series_uid, *instance = rows[0]
+        series_id, *instance = found[0]
+        place = transaction.execute(_PLACE, (series_id,))
+        if not place:
+            raise IntegrityError(f"row {instance[0]} of table instance belongs to no series")
+        study_uid, series_uid = place[0]
         return self._seal.open_instance(tuple(instance), study_uid, series_uid).record
 
     def search(self, query: Query) -> Iterator[Match]:
