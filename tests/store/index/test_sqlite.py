@@ -1,5 +1,7 @@
 """The embedded index: the contract, and what is promised of its file."""
 
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,7 +23,7 @@ from leadglass.store.index.interfaces import RowFinding, Selector
 from leadglass.store.index.service import SQLIndex
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
-from leadglass.trust.keys.ring import SiteKeys, create_site_keys
+from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
 from suites.index_suite import IndexSuite, Maker, query
 
 KEY = Secret(bytes(range(32)))
@@ -273,3 +275,50 @@ def test_queries_walk_an_index(path: Path, keys: SiteKeys) -> None:
     assert not [step for step in seen if step.startswith("SCAN") and step.split()[1] in tables], seen
     watched.close()
     database.close()
+
+
+_CHILD = """
+import sys
+sys.path[:0] = [{tests!r}]
+from pathlib import Path
+from fake_clock import FakeClock
+from leadglass.store.index.service import SQLIndex
+from leadglass.store.index.sqlite import SQLiteDatabase
+from leadglass.store.index.writer import IndexWriter
+from leadglass.trust.keys.providers.key_file import KeyFileProvider
+from leadglass.trust.keys.ring import open_site_keys
+from leadglass.base.secret import Secret
+from suites.index_suite import Maker
+folder = Path({folder!r})
+keys = open_site_keys(folder / "ledger", KeyFileProvider.open(folder / "root.key"), FakeClock())
+index = SQLIndex(SQLiteDatabase(folder / "index.db", Secret(bytes(range(32)))), keys, keys)
+writer, maker = IndexWriter(index), Maker(keys)
+for number in range(1000000):
+    writer.admit(maker.entry(study=str(number // 50), PatientName="A"))
+    if number % 25 == 24:
+        writer.barrier()
+        print(number + 1, flush=True)
+"""
+
+
+def test_what_passed_the_barrier_survives_kill_9(path: Path, keys: SiteKeys) -> None:
+    keys.close()
+    code = _CHILD.format(tests=str(Path(__file__).parents[2]), folder=str(path.parent))
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        answered = 0
+        for line in child.stdout:
+            answered = int(line)
+            if answered >= 500:
+                child.kill()
+                break
+        answered = max([answered, *(int(line) for line in child.stdout if line.endswith("\n"))])
+    reopened = open_site_keys(
+        path.parent / "ledger", KeyFileProvider.open(path.parent / "root.key"), FakeClock()
+    )
+    index = SQLIndex(SQLiteDatabase(path, KEY), reopened, reopened)
+    seen = list(index.verify())
+    assert not [f for f in seen if isinstance(f, RowFinding)]
+    assert len(seen) >= answered
+    index.close()
+    reopened.close()

@@ -170,8 +170,13 @@ class IndexWriter:
         entry = waiting.prepared.entry
         with self._state:
             # Back-pressure: who sends faster than the disk takes waits here.
-            self._state.wait_for(lambda: len(self._waiting) < INDEX_QUEUE_MAX or self._failure is not None)
+            self._state.wait_for(
+                lambda: len(self._waiting) < INDEX_QUEUE_MAX or self._failure is not None or self._closing
+            )
             self._raise_failure()
+            if self._closing:
+                # Asked here, under the lock under which the thread decides to end.
+                raise OutOfResources("the index writer is closed")
             self._waiting.append(waiting)
             self._pending.setdefault(entry.head.identity.sop_instance_uid, entry)
             self._enqueued += 1
