@@ -1,9 +1,10 @@
 """What commands on a site share: where it is, its passphrase, and who carries them out."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final, TypeVar
 
 import click
 
@@ -15,10 +16,12 @@ from leadglass.app.site import SiteBusy, SitePaths
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.secret import Secret
 
-_PASSPHRASE_BYTES_MAX = 1024
+_PASSPHRASE_BYTES_MAX: Final = 1024
+
+_Command = TypeVar("_Command", bound=Callable[..., None])
 
 
-def site_option(function: Callable[..., None]) -> Callable[..., None]:
+def site_option(function: _Command) -> _Command:
     """Add ``--site`` and ``--passphrase-fd``."""
     with_passphrase = click.option(
         "--passphrase-fd",
@@ -64,7 +67,7 @@ def read_passphrase(provider: str, fd: int | None, *, confirm: bool = False) -> 
     if fd is not None:
         with os.fdopen(fd, "rb") as source:
             return Secret(source.read(_PASSPHRASE_BYTES_MAX).rstrip(b"\r\n"))
-    if not click.get_text_stream("stdin").isatty():
+    if not sys.stdin.isatty():
         raise ConfigurationError(
             "the root key is sealed with a passphrase, and there is no terminal to ask on",
             hint="give it with --passphrase-fd N",

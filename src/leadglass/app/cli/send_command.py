@@ -19,7 +19,7 @@ from leadglass.doors.folder.importer import files_below
 from leadglass.wire.dimse.status import StatusCategory, category, meaning
 
 _READ_BYTES: Final = 1 * MIB
-_SHOWN_MAX: Final = 50
+_NAMES_MAX: Final = 3
 _CONTEXTS_MAX: Final = 60
 """Kinds of objects per association: each may need two of its 128 contexts."""
 
@@ -77,7 +77,7 @@ def command(
                     done += 1
         tell(len(outgoing), len(outgoing))
     answer: dict[str, Any] = {
-        "files": len(outgoing) + len(failures) - (len(outgoing) - sent),
+        "files": sent + len(failures),
         "sent": sent,
         "octets": size,
         "failed": [{"path": str(path), "reason": reason} for path, reason in failures],
@@ -86,12 +86,20 @@ def command(
         print_json(answer)
     else:
         click.echo(f"{sent} objects sent ({octets(size)}), {len(failures)} not.")
-        for path, reason in failures[:_SHOWN_MAX]:
-            click.echo(f"  not sent  {clean(str(path))}: {clean(reason)}")
-        if len(failures) > _SHOWN_MAX:
-            click.echo(f"  ... and {len(failures) - _SHOWN_MAX} more: --json lists all")
+        _print_failures(failures)
     if failures:
         raise SystemExit(7)
+
+
+def _print_failures(failures: Sequence[tuple[Path, str]]) -> None:
+    """Print why, most frequent first, with a few of the files."""
+    by_reason: dict[str, list[Path]] = {}
+    for path, reason in failures:
+        by_reason.setdefault(reason, []).append(path)
+    for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        names = ", ".join(clean(path.name) for path in paths[:_NAMES_MAX])
+        more = f", and {len(paths) - _NAMES_MAX} more" if len(paths) > _NAMES_MAX else ""
+        click.echo(f"  {len(paths):>4}  {clean(reason)}\n        {names}{more}")
 
 
 def _read_all(paths: Sequence[Path]) -> tuple[list[_Outgoing], list[tuple[Path, str]]]:

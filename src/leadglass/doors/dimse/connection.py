@@ -287,7 +287,7 @@ class Connection:
             self._events.extend(self._assembler.receive(fragment))
         except RemoteProtocolError as error:
             self._events.append(ProtocolViolation(error))
-            self._outputs = iter(())  # nothing behind it means anything
+            # Whatever follows in ``_outputs`` meets a machine that waits for the end (Sta13) and ignores it.
             self.perform(self.association.abort())
 
     def _timed_out(self) -> None:
