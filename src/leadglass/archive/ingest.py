@@ -295,7 +295,8 @@ class Incoming:
         self._scanner.finish()
         record, identity = self._record, self._identity
         if record is None or identity is None:
-            raise DatasetRefused("the data set does not name its study, series, class and instance")
+            self._scanner.identity()  # says which UID is missing
+            raise DatasetRefused("the data set ends before it says what it is")
         ingest = self._session.ingest
         origin = replace(self._session.origin, received_at=ingest.access.clock.now())
         if self._comparison is not None:
