@@ -157,5 +157,11 @@ AUDIT_SEGMENT_BYTES_MAX: Final = 16 * MIB
 AUDIT_TOKEN_CACHE_MAX: Final = 16_384
 """Object values whose tokens are remembered: about 4 MiB."""
 
+AUDIT_RECENT_LEAVES_MAX: Final = 16_384
+"""Leaves held in memory from write to seal, 8 s of 2000 a second; further ones are read back from the journal."""
+
+AUDIT_RECENT_LEAF_BYTES_MAX: Final = 2048
+"""Longest leaf held so: 32 MiB at most. An ingest's has about 650 octets."""
+
 AUDIT_CHECKPOINT_BYTES_MAX: Final = 64 * KIB
 """A signed checkpoint with 16 signatures, post-quantum ones included. Source: C2SP signed-note, "Format"."""

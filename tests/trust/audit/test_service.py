@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 from leadglass.base.errors import AuditUnavailable, IntegrityError
 from leadglass.base.limits import AUDIT_TOKENS_MAX
 from leadglass.base.secret import Phi
+from leadglass.trust.audit import service
 from leadglass.trust.audit.bundle import InclusionBundle, parse_bundle, verify_bundle
+from leadglass.trust.audit.checkpoint import parse_checkpoint_text
 from leadglass.trust.audit.interfaces import Actor
 from leadglass.trust.audit.journal import Journal, JournalView
+from leadglass.trust.audit.merkle import CompactRange, hash_leaf
+from leadglass.trust.audit.signed_note import parse_note
 from leadglass.trust.audit.verify import Finding, verify_log
 from trust.audit.site import ORIGIN, Site
 
@@ -397,3 +401,52 @@ def test_an_inclusion_bundle_proves_one_entry_far_from_the_log(site: Site) -> No
     for garbage in (b"", b"{}", b"[1]", b"\xff"):
         with pytest.raises(IntegrityError):
             parse_bundle(garbage)
+
+
+@pytest.mark.parametrize(("held", "octets"), [(0, 2048), (3, 2048), (100, 0), (100, 800)])
+def test_leaves_in_memory_and_leaves_read_back_make_one_tree(
+    site: Site, monkeypatch: pytest.MonkeyPatch, held: int, octets: int
+) -> None:
+    """Whatever is held and whatever is not, the tree is that of the journal."""
+    monkeypatch.setattr(service, "AUDIT_RECENT_LEAVES_MAX", held)
+    monkeypatch.setattr(service, "AUDIT_RECENT_LEAF_BYTES_MAX", octets)
+    log = site.open(segment_bytes_max=100_000)
+    for number in range(700):
+        log.record(site.event(number, facts={"why": "x" * (number % 7 * 60)}), durable=False)
+        if number in {0, 90, 255, 256, 600}:
+            log.seal()
+    log.close()
+    tree = CompactRange()
+    for entry in JournalView(site.root / "journal", ORIGIN).entries(0, 700):
+        tree.append(hash_leaf(entry.leaf))
+    assert parse_checkpoint_text(parse_note((site.root / "checkpoint").read_bytes()).text).root == tree.root()
+    assert problems(site) == []
+
+
+def test_no_leaf_is_held_once_it_is_sealed(site: Site) -> None:
+    log = site.open()
+    for number in range(50):
+        log.record(site.event(number), durable=False)
+    assert len(log._recent) == 50
+    log.seal()
+    assert not log._recent
+
+
+def test_an_entry_whose_write_failed_is_in_no_tree(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = site.open()
+    log.record(site.event(0))
+
+    def broken(fd: int, data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "write", broken)
+        with pytest.raises(AuditUnavailable):
+            log.record(site.event(1), durable=False)
+    with pytest.raises(AuditUnavailable):
+        log.seal()
+    log.close()
+    log = site.open()
+    assert log.size() == 1
+    log.close()
+    assert [f for f in problems(site) if f.severity == "error"] == []

@@ -1,5 +1,7 @@
 """Sealing of rows and payloads."""
 
+import os
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from leadglass.base.errors import IntegrityError
+from leadglass.trust.keys import row_seal
 from leadglass.trust.keys.row_seal import PayloadSeal, RowSeal
 
 Seal = RowSeal | PayloadSeal
@@ -75,3 +78,65 @@ def test_a_row_is_no_payload() -> None:
         PayloadSeal(KEY).open(RowSeal(KEY).seal(b"x" * 50, b""), b"")
     with pytest.raises(IntegrityError):
         RowSeal(KEY).open(PayloadSeal(KEY).seal(b"x" * 50, b""), b"")
+
+
+def halves(sealed: bytes) -> tuple[bytes, bytes]:
+    """Return both halves of the nonce: which key, and which nonce under it."""
+    return sealed[1:13], sealed[13:25]
+
+
+def test_a_derived_key_is_used_for_so_many_payloads_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_seal, "PAYLOADS_PER_KEY", 5)
+    seal = PayloadSeal(KEY)
+    nonces = [halves(seal.seal(b"", b"")) for _ in range(23)]
+    counts = Counter(first for first, _ in nonces)
+    assert sorted(counts.values()) == [3, 5, 5, 5, 5]
+    assert len({second for _, second in nonces}) == 23
+
+
+def test_threads_do_not_overdraw_a_derived_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(row_seal, "PAYLOADS_PER_KEY", 50)
+    seal = PayloadSeal(KEY)
+    with ThreadPoolExecutor(8) as pool:
+        nonces = list(pool.map(lambda _: halves(seal.seal(b"x", b"")), range(4000)))
+    assert len(set(nonces)) == 4000
+    assert max(Counter(first for first, _ in nonces).values()) <= 50
+
+
+def test_two_starts_have_two_derived_keys() -> None:
+    assert halves(PayloadSeal(KEY).seal(b"", b""))[0] != halves(PayloadSeal(KEY).seal(b"", b""))[0]
+
+
+def test_a_forked_process_repeats_no_nonce() -> None:
+    """The child inherits the derived key: only a fresh random nonce keeps the two apart."""
+    seal = PayloadSeal(KEY)
+    seal.seal(b"", b"")
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.write(writer, b"".join(seal.seal(b"", b"")[1:25] for _ in range(50)))
+        os._exit(0)
+    os.close(writer)
+    ours = {seal.seal(b"", b"")[1:25] for _ in range(50)}
+    with os.fdopen(reader, "rb") as pipe:
+        octets = pipe.read()
+    os.waitpid(child, 0)
+    theirs = {octets[i : i + 24] for i in range(0, len(octets), 24)}
+    assert len(theirs) == len(ours) == 50
+    assert not ours & theirs
+
+
+def test_payloads_that_had_a_key_each_still_open() -> None:
+    """Version 02 as it was written before keys were used again: any 24 octets are a nonce of XAES-256-GCM."""
+    seal = PayloadSeal(KEY)
+    for number in range(100):
+        nonce = os.urandom(24)
+        sealed = b"\x02" + nonce + seal.encrypt(nonce, b"old %d" % number, b"place")
+        assert PayloadSeal(KEY).open(sealed, b"place") == b"old %d" % number
+
+
+def test_a_payload_sealed_under_a_kept_key_is_plain_xaes() -> None:
+    seal = PayloadSeal(KEY)
+    for _ in range(3):
+        sealed = seal.seal(b"plain", b"place")
+        assert sealed[25:] == PayloadSeal(KEY).encrypt(sealed[1:25], b"plain", b"place")

@@ -3,7 +3,7 @@
 A leaf is JSON with sorted ASCII keys, no white space and no floats (a subset of RFC 8785), so that an auditor reads
 it, and hashes it, without our software::
 
-    actor {ae, address, certificate, principal}   who
+    actor {address, ae, certificate, principal}   who
     at                  when it happened; RFC 3339, UTC, microseconds
     correlation         joins the entries of one association or command
     event, outcome      ``EventCode``, ``Outcome``
@@ -28,7 +28,7 @@ can tell what it was, while the leaf still verifies.
 
 import hmac
 import os
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -43,7 +43,7 @@ from leadglass.base.limits import (
     AUDIT_TOKENS_MAX,
 )
 from leadglass.base.secret import Phi
-from leadglass.trust.audit.interfaces import AuditEvent, PayloadCipher
+from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome, PayloadCipher
 
 VERSION: Final = 1
 BLIND_BYTES: Final = 32
@@ -62,11 +62,18 @@ def timestamp(at: datetime) -> str:
     Raises:
         AuditUnavailable: it has no zone, so nobody could say when that was.
     """
+    return _time_text(at).decode()
+
+
+def _time_text(at: datetime) -> bytes:
+    """As ``timestamp``, in octets. The encoder takes an eighth of the time of ``isoformat``."""
     if at.tzinfo is not UTC:
         if at.tzinfo is None:
             raise AuditUnavailable("audit: a time without zone cannot be recorded")
         at = at.astimezone(UTC)
-    return at.isoformat(timespec="microseconds")[:-6] + "Z"
+    text = _time_encoder.encode(at)[1:-1]
+    # The encoder leaves out a fraction that is zero; all times of a log have one length.
+    return text if len(text) == _TIME_OCTETS else text[:-1] + b".000000Z"
 
 
 def payload_context(sequence: int, origin: str) -> bytes:
@@ -86,8 +93,44 @@ def _plain(value: object) -> object:
     raise AuditUnavailable(f"audit: a {type(value).__name__} cannot be recorded")
 
 
-_leaf_encoder: Final = msgspec.json.Encoder(order="sorted")
-_payload_encoder: Final = msgspec.json.Encoder(order="sorted", enc_hook=_plain)
+_TIME_OCTETS: Final = 27
+
+_time_encoder: Final = msgspec.json.Encoder()
+# "deterministic" sorts the keys of mappings; the fields of a Struct stand in the order of their declaration.
+_leaf_encoder: Final = msgspec.json.Encoder(order="deterministic")
+_payload_encoder: Final = msgspec.json.Encoder(order="deterministic", enc_hook=_plain)
+
+
+class _Who(msgspec.Struct, gc=False):
+    """``actor`` of a leaf; fields in the order of the alphabet, as in all three of these."""
+
+    address: str
+    ae: str
+    certificate: str
+    principal: str
+
+
+class _Head(msgspec.Struct, gc=False):
+    """A leaf up to ``seq``."""
+
+    actor: _Who
+    at: datetime | str
+    correlation: str
+    event: EventCode
+    event_id: str
+    facts: Mapping[str, str | int | bool]
+    objects: dict[str, list[str]]
+    objects_omitted: dict[str, int] | msgspec.UnsetType
+    outcome: Outcome
+    payload_commitment: str
+    rules: Sequence[str]
+
+
+class _Payload(msgspec.Struct, gc=False):
+    """What is sealed."""
+
+    detail: Mapping[str, object]
+    objects: dict[str, Collection[str]]
 
 
 def clean(value: Any) -> Any:  # noqa: ANN401 - any JSON value, as the callers' details are
@@ -121,9 +164,9 @@ class Draft(NamedTuple):
     leaf_head: bytes
     blinded: bytes
 
-    def leaf(self, sequence: int, taken: str) -> bytes:
+    def leaf(self, sequence: int, taken: datetime) -> bytes:
         """Return the leaf at a place."""
-        return b'%s,"seq":%d,"taken":"%s","v":1}' % (self.leaf_head, sequence, taken.encode())
+        return b'%s,"seq":%d,"taken":"%s","v":1}' % (self.leaf_head, sequence, _time_text(taken))
 
 
 class LeafWriter:
@@ -158,48 +201,48 @@ class LeafWriter:
         committed = ""
         if objects or detail:
             payload = _payload_encoder.encode(
-                {"detail": detail, "objects": {kind: list(values) for kind, values in objects.items()}}
+                _Payload(
+                    detail,
+                    # A tuple is written as a list is; of other collections the encoder does not know every kind.
+                    {k: v if type(v) is tuple else list(v) for k, v in objects.items()},
+                )
             )
             if len(payload) > AUDIT_PAYLOAD_BYTES_MAX:
                 raise AuditUnavailable("audit: the payload of the event is too long")
             blinded = os.urandom(BLIND_BYTES) + payload
             committed = commitment(blinded)
         actor = event.actor
-        leaf: dict[str, object] = {
-            "actor": {
-                "ae": actor.ae_title,
-                "address": actor.address,
-                "certificate": actor.certificate_sha256,
-                "principal": actor.principal_id,
-            },
-            "at": timestamp(event.at),
-            "correlation": event.correlation_id,
-            "event": event.code,
-            "event_id": event.event_id.hex(),
-            "facts": event.facts,
-            "outcome": event.outcome,
-            "payload_commitment": committed,
-            "rules": event.rules,
-        }
-        self._add_objects(leaf, objects)
-        head = _leaf_encoder.encode(leaf)
-        if len(head) > AUDIT_LEAF_BYTES_MAX - _TAIL_ROOM:
-            leaf["facts"] = dict(event.facts)
-            head = _leaf_encoder.encode(
-                {k: v if k in {"objects", "event", "outcome"} else _cut(v) for k, v in leaf.items()}
-            )
-            if len(head) > AUDIT_LEAF_BYTES_MAX - _TAIL_ROOM:
+        at = event.at
+        tokens, omitted = self._tokens(objects)
+        head = _Head(
+            _Who(actor.address, actor.ae_title, actor.certificate_sha256, actor.principal_id),
+            at if at.tzinfo is UTC and at.microsecond else timestamp(at),
+            event.correlation_id,
+            event.code,
+            event.event_id.hex(),
+            event.facts,
+            tokens,
+            omitted,
+            event.outcome,
+            committed,
+            event.rules,
+        )
+        encoded = _leaf_encoder.encode(head)
+        if len(encoded) > AUDIT_LEAF_BYTES_MAX - _TAIL_ROOM:
+            encoded = _leaf_encoder.encode(_cut_head(head))
+            if len(encoded) > AUDIT_LEAF_BYTES_MAX - _TAIL_ROOM:
                 raise AuditUnavailable("audit: the event is too long for one entry")
-        return Draft(head[:-1], blinded)
+        return Draft(encoded[:-1], blinded)
 
-    def _add_objects(self, leaf: dict[str, object], objects: Mapping[str, Collection[str]]) -> None:
-        """Put tokens into the leaf, up to the limit; what is left out is counted."""
+    def _tokens(
+        self, objects: Mapping[str, Collection[str]]
+    ) -> tuple[dict[str, list[str]], dict[str, int] | msgspec.UnsetType]:
+        """Return tokens for the leaf, up to the limit, and how many of each kind were left out."""
         token = self.token
         if sum(map(len, objects.values())) <= AUDIT_TOKENS_MAX:
-            leaf["objects"] = {
+            return {
                 kind: sorted([token(kind, value) for value in values]) for kind, values in objects.items()
-            }
-            return
+            }, msgspec.UNSET
         shown: dict[str, list[str]] = {}
         omitted: dict[str, int] = {}
         room = AUDIT_TOKENS_MAX
@@ -209,8 +252,19 @@ class LeafWriter:
             room -= len(some)
             if len(some) < len(values):
                 omitted[kind] = len(values) - len(some)
-        leaf["objects"] = shown
-        leaf["objects_omitted"] = omitted
+        return shown, omitted
+
+
+def _cut_head(head: _Head) -> _Head:
+    """Return what a leaf says with its long strings cut; tokens stay whole."""
+    who = head.actor
+    return msgspec.structs.replace(
+        head,
+        actor=_Who(_cut(who.address), _cut(who.ae), _cut(who.certificate), _cut(who.principal)),
+        correlation=_cut(head.correlation),
+        facts=_cut(dict(head.facts)),
+        rules=_cut(list(head.rules)),
+    )
 
 
 def clean_event(event: AuditEvent) -> AuditEvent:

@@ -66,11 +66,22 @@ def fold(nodes: Sequence[bytes]) -> bytes:
 
 
 def root_of(leaf_hashes: Sequence[bytes]) -> bytes:
-    """Return the root over leaves that are all at hand."""
-    tree = CompactRange()
-    for leaf_hash in leaf_hashes:
-        tree.append(leaf_hash)
-    return tree.root()
+    """Return the root over leaves that are all at hand.
+
+    Level by level; a node without a sibling rises as it is, which gives the tree of RFC 9162 2.1.1 for every number of
+    leaves: its left subtree is always the largest power of two.
+    """
+    level = list(leaf_hashes)
+    while len(level) > 1:
+        # As ``hash_children``, which would cost half as much again in a call for each.
+        above = [
+            sha256(b"\x01" + left + right).digest()
+            for left, right in zip(level[::2], level[1::2], strict=False)
+        ]
+        if len(level) & 1:
+            above.append(level[-1])
+        level = above
+    return level[0] if level else EMPTY_ROOT
 
 
 def _split(count: int) -> int:

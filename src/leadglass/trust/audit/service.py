@@ -25,6 +25,7 @@ import msgspec
 
 from leadglass.base.clock import Clock
 from leadglass.base.errors import AuditUnavailable, IntegrityError, LeadglassError
+from leadglass.base.limits import AUDIT_RECENT_LEAF_BYTES_MAX, AUDIT_RECENT_LEAVES_MAX
 from leadglass.trust.audit.bundle import InclusionBundle
 from leadglass.trust.audit.checkpoint import Checkpoint, SigningGuard, parse_checkpoint_text
 from leadglass.trust.audit.interfaces import (
@@ -35,7 +36,7 @@ from leadglass.trust.audit.interfaces import (
     RecordedEvent,
 )
 from leadglass.trust.audit.journal import Entry, Journal, JournalView
-from leadglass.trust.audit.leaf import LeafWriter, decode_leaf, open_payload, payload_context, timestamp
+from leadglass.trust.audit.leaf import LeafWriter, decode_leaf, open_payload, payload_context
 from leadglass.trust.audit.merkle import consistency_proof, hash_leaf, inclusion_proof
 from leadglass.trust.audit.past import (
     CHECKPOINT,
@@ -128,6 +129,7 @@ class FileAuditLog:
         self._tiles = TileStore(root)
         self._edge = RightEdge()
         self._bundle: list[bytes] = []
+        self._recent: dict[int, bytes] = {}
         self._published_size = -1
         try:
             signed, state, published = read_past(root, origin, verifiers, must_exist=must_exist)
@@ -211,13 +213,16 @@ class FileAuditLog:
     def record(self, event: AuditEvent, *, durable: bool = True) -> int:
         """Take an event; see ``AuditLog.record``."""
         draft = self._leaves.draft(event)
-        seal_payload, now, origin = self._cipher.seal_payload, self._clock.now, self._origin
+        cipher, clock, origin, recent = self._cipher, self._clock, self._origin, self._recent
 
         def make(sequence: int) -> tuple[bytes, bytes]:
             sealed = b""
             if draft.blinded:
-                sealed = seal_payload(draft.blinded, payload_context(sequence, origin))
-            return draft.leaf(sequence, timestamp(now())), sealed
+                sealed = cipher.seal_payload(draft.blinded, payload_context(sequence, origin))
+            leaf = draft.leaf(sequence, clock.now())
+            if len(recent) < AUDIT_RECENT_LEAVES_MAX and len(leaf) <= AUDIT_RECENT_LEAF_BYTES_MAX:
+                recent[sequence] = leaf
+            return leaf, sealed
 
         try:
             return self._journal.append(make, durable=durable)
@@ -269,15 +274,34 @@ class FileAuditLog:
     def _write_tiles(self, size: int) -> None:
         """Write all tiles of the tree of ``size`` entries that are not there yet."""
         edge, tiles = self._edge, self._tiles
-        for entry in self._journal.entries(edge.size, size):
-            self._bundle.append(entry.leaf)
-            full = edge.append(hash_leaf(entry.leaf))
+        for leaf in self._leaves_of(edge.size, size):
+            self._bundle.append(leaf)
+            full = edge.append(hash_leaf(leaf))
             if len(self._bundle) == TILE_WIDTH:
-                self._write_full(entry.sequence // TILE_WIDTH, full)
+                self._write_full((edge.size - 1) // TILE_WIDTH, full)
         for level, index, width, data in edge.partials():
             tiles.write(level, index, width, data)
         if self._bundle:
             tiles.write(ENTRIES, size // TILE_WIDTH, len(self._bundle), encode_bundle(self._bundle))
+
+    def _leaves_of(self, start: int, stop: int) -> Iterator[bytes]:
+        """Yield leaves ``start <= sequence < stop``: those that were just written from memory, others from the journal.
+
+        What was handed to ``write()`` is what is hashed, so an octet that the disk changed since does not become the
+        signed truth; ``verify`` and the next start compare the two.
+        """
+        recent = self._recent
+        sequence = start
+        while sequence < stop:
+            leaf = recent.pop(sequence, None)
+            if leaf is not None:
+                yield leaf
+                sequence += 1
+                continue
+            end = next((later for later in range(sequence + 1, stop) if later in recent), stop)
+            for entry in self._journal.entries(sequence, end):
+                yield entry.leaf
+            sequence = end
 
     def _write_full(self, index: int, full: list[tuple[int, int, bytes]]) -> None:
         self._tiles.write(ENTRIES, index, TILE_WIDTH, encode_bundle(self._bundle))
