@@ -15,6 +15,7 @@ it dies after, ``archive.recovery`` finds the record in the pack and does (4) an
 Source: PS3.4 B.2.3 (statuses of C-STORE), PS3.15 A.5.3 (events).
 """
 
+import hashlib
 from collections import OrderedDict
 from dataclasses import dataclass, replace
 from typing import Final
@@ -180,8 +181,11 @@ class _Comparison:
     def __init__(self, held: SealedObject, record: InstanceRecord, identity: ObjectIdentity) -> None:
         self._held = held
         self._record = record
+        self._identity = identity
         self._position = 0
+        self._octets = 0
         self._same = record.identity == identity
+        self._digest = hashlib.sha256()  # only of newcomers whose UID is taken: they may be kept apart already
 
     def feed(self, data: Buffer) -> None:
         if self._same:
@@ -190,10 +194,21 @@ class _Comparison:
                 self._held.read(self._record.dataset_offset + self._position, len(data)) == data
             )
             self._position = end
+        self._digest.update(data)
+        self._octets += len(data)
 
     def same(self) -> bool:
         """Tell whether all of it was the same, and none of it is missing."""
         return self._same and self._position == self._record.dataset_length
+
+    def is_copy_of(self, entry: QuarantineEntry, sealed: SealedObject) -> bool:
+        """Tell whether the newcomer is what is kept apart in that entry, octet by octet."""
+        if (entry.record.identity, entry.record.dataset_length) != (self._identity, self._octets):
+            return False
+        kept = hashlib.sha256()
+        for piece in sealed.stream(entry.record.dataset_offset):
+            kept.update(piece)
+        return kept.digest() == self._digest.digest()
 
     def close(self) -> None:
         self._held.close()
@@ -213,6 +228,7 @@ class Incoming:
         self._record: RecordWriter | None = None
         self._comparison: _Comparison | None = None
         self._failure: LeadglassError | None = None
+        self._kept_apart = False
 
     def write(self, data: Buffer) -> None:
         """Take more of the data set, in any cut. The buffer may be reused after the call. Never raises a refusal."""
@@ -350,9 +366,23 @@ class Incoming:
                 facts={"octets": self._received},
             )
             return Stored(already_held=True)
+        if self._is_kept_apart(identity, comparison):
+            raise DuplicateObject("held already with other content; the newcomer was kept apart before")
         address = record.commit(self._footer(identity, origin, QUARANTINE_DUPLICATE))
         self._keep_apart(identity, origin, address)
         raise DuplicateObject("held already with other content; the newcomer is kept apart")
+
+    def _is_kept_apart(self, identity: ObjectIdentity, comparison: _Comparison) -> bool:
+        """Tell whether this very newcomer was kept apart before: a sender that tries again must not fill the disk."""
+        ingest = self._session.ingest
+        for entry in ingest.index.quarantined_as(identity.sop_instance_uid):
+            sealed = ingest.access.open(self._session.grant, entry.record)
+            try:
+                if comparison.is_copy_of(entry, sealed):
+                    return True
+            finally:
+                sealed.close()
+        return False
 
     def _keep_apart(self, identity: ObjectIdentity, origin: Origin, address: RecordAddress) -> None:
         kept = InstanceRecord(
@@ -364,6 +394,7 @@ class Incoming:
         )
         self._session.ingest.index.add_quarantined(QuarantineEntry(kept, QUARANTINE_DUPLICATE))
         self._record_event(EventCode.INSTANCE_QUARANTINED, identity, origin, address, durable=True)
+        self._kept_apart = True
 
     def _lost_race(
         self, entry: IndexEntry, identity: ObjectIdentity, origin: Origin, holder: InstanceRecord
@@ -392,7 +423,7 @@ class Incoming:
         self._failure = error
         self._head = bytearray()
         self._release()
-        if isinstance(error, DuplicateObject):
+        if isinstance(error, DuplicateObject) and self._kept_apart:
             return  # on record as quarantined
         session = self._session
         session.ingest.access.audit.record(

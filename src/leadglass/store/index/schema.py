@@ -73,6 +73,7 @@ MIGRATIONS: Final = (
                 sop_class_uid {{text}} NOT NULL, transfer_syntax_uid {{text}} NOT NULL,
                 {_LOCATION},
                 reason {{text}} NOT NULL, sealed {{blob}} NOT NULL, UNIQUE (object_id)) {{table}}""",
+            "CREATE INDEX quarantine_instance ON quarantine (sop_instance_uid)",
             # seal: keyed token over the pack's id; a note that does not verify is as good as none (replay).
             "CREATE TABLE pack (pack_id {blob} PRIMARY KEY, seal {blob} NOT NULL) {table}",
             """CREATE TABLE job (

@@ -292,6 +292,15 @@ class SQLIndex:
         for row in self._pages(f"SELECT {SELECT_QUARANTINE} FROM quarantine", "quarantine"):
             yield self._seal.open_quarantine(row)
 
+    def quarantined_as(self, sop_instance_uid: UID) -> list[QuarantineEntry]:
+        """Return what is kept apart under that UID."""
+        with self._database.reading() as transaction:
+            rows = transaction.execute(
+                f"SELECT {SELECT_QUARANTINE} FROM quarantine WHERE sop_instance_uid = ? ORDER BY id",  # noqa: S608 - names of columns
+                (sop_instance_uid,),
+            )
+        return [self._seal.open_quarantine(row) for row in rows]
+
     # --- packs -------------------------------------------------------------------------------------------------
 
     def close_pack(self, pack_id: bytes) -> None:
