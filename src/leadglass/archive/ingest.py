@@ -135,6 +135,31 @@ class StoreSession:
         """Take an object; finish or abort it before the next one begins."""
         return Incoming(self, request)
 
+    def record_refusal(self, request: StoreRequest, error: LeadglassError, octets_seen: int) -> None:
+        """Put on record why an object was not taken.
+
+        Args:
+            request: what the sender claimed.
+            error: why, and the status that the sender is answered.
+            octets_seen: of its data set, before it was given up.
+
+        Raises:
+            AuditUnavailable: it cannot be put on record.
+        """
+        self.ingest.access.audit.record(
+            AuditEvent(
+                code=EventCode.INSTANCE_REFUSED,
+                at=self.ingest.access.clock.now(),
+                actor=actor_of(self.grant.principal),
+                outcome=Outcome.MINOR_FAILURE,
+                objects={"instance": (request.sop_instance_uid,)},
+                facts={"reason": str(error), "code": error.code, "status": error.dimse_status},
+                detail={"sop_class": request.sop_class_uid, "octets_seen": octets_seen},
+                rules=self.grant.rules,
+                correlation_id=self.origin.correlation_id,
+            )
+        )
+
     def pack_for(self, study_uid: UID, *, quarantine: bool) -> PackWriter:
         """Return the open pack of that study, with room for another record."""
         key = (study_uid, quarantine)
@@ -185,7 +210,9 @@ class _Comparison:
         self._position = 0
         self._octets = 0
         self._same = record.identity == identity
-        self._digest = hashlib.sha256()  # only of newcomers whose UID is taken: they may be kept apart already
+        self._digest = (
+            hashlib.sha256()
+        )  # only of newcomers whose UID is taken: they may be kept apart already
 
     def feed(self, data: Buffer) -> None:
         if self._same:
@@ -425,20 +452,7 @@ class Incoming:
         self._release()
         if isinstance(error, DuplicateObject) and self._kept_apart:
             return  # on record as quarantined
-        session = self._session
-        session.ingest.access.audit.record(
-            AuditEvent(
-                code=EventCode.INSTANCE_REFUSED,
-                at=session.ingest.access.clock.now(),
-                actor=actor_of(session.grant.principal),
-                outcome=Outcome.MINOR_FAILURE,
-                objects={"instance": (self._request.sop_instance_uid,)},
-                facts={"reason": str(error), "code": error.code, "status": error.dimse_status},
-                detail={"sop_class": self._request.sop_class_uid, "octets_seen": self._received},
-                rules=session.grant.rules,
-                correlation_id=session.origin.correlation_id,
-            )
-        )
+        self._session.record_refusal(self._request, error, self._received)
 
     def _release(self) -> None:
         if self._record is not None:

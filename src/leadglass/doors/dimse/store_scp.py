@@ -1,8 +1,8 @@
 """C-STORE, as SCP. The status says what happened, and the comment says it in words. Source: PS3.4 B.2, PS3.7 9.1.1."""
 
 from leadglass.archive.ingest import StoreRequest
-from leadglass.base.errors import LeadglassError
-from leadglass.base.ids import UID
+from leadglass.base.errors import DatasetRefused, LeadglassError
+from leadglass.base.ids import UID, is_uid
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CStoreRQ, CStoreRSP, objection
@@ -18,13 +18,15 @@ def serve(services: Services, state: AssociationState, context_id: int, message:
         state.objects_stored += 1
     else:
         state.objects_refused += 1
+    sop_class, sop_instance = message.affected_sop_class_uid, message.affected_sop_instance_uid
     state.connection.send_message(
         context_id,
         CStoreRSP(
             message.message_id,
             status,
-            message.affected_sop_class_uid,
-            message.affected_sop_instance_uid,
+            # What is no UID is not repeated: peers drop a response that they cannot parse, and wait for another.
+            sop_class if is_uid(sop_class) else "",
+            sop_instance if is_uid(sop_instance) else "",
             error_comment=comment[:_COMMENT_LENGTH_MAX],
         ),
     )
@@ -35,10 +37,6 @@ def _store(
 ) -> tuple[int, str]:
     connection = state.connection
     context = connection.association.contexts[context_id]
-    status = objection(message, context.abstract_syntax)
-    if status is not None:
-        _swallow(state)
-        return status, "the UIDs of the request cannot be right"
     if state.store_session is None:
         try:
             grant = services.access.permit(state.principal, Permission.INSTANCE_STORE)
@@ -46,13 +44,22 @@ def _store(
             _swallow(state)
             return error.dimse_status, str(error)
         state.store_session = services.ingest.session(grant, state.origin)
-    incoming = state.store_session.begin(
-        StoreRequest(
-            UID(message.affected_sop_class_uid),
-            UID(message.affected_sop_instance_uid),
-            UID(context.transfer_syntax),
-        )
+    session = state.store_session
+    request = StoreRequest(
+        UID(message.affected_sop_class_uid),
+        UID(message.affected_sop_instance_uid),
+        UID(context.transfer_syntax),
     )
+    status = objection(message, context.abstract_syntax)
+    if status is not None:
+        octets = _swallow(state)
+        refused = DatasetRefused("the UIDs of the request cannot be right", dimse_status=status)
+        try:
+            session.record_refusal(request, refused, octets)
+        except LeadglassError as error:
+            return error.dimse_status, str(error)
+        return status, str(refused)
+    incoming = session.begin(request)
     try:
         for chunk in connection.dataset():
             incoming.write(chunk)
@@ -65,6 +72,6 @@ def _store(
     return SUCCESS, ""
 
 
-def _swallow(state: AssociationState) -> None:
-    for _ in state.connection.dataset():
-        pass
+def _swallow(state: AssociationState) -> int:
+    """Read a data set that nobody wants to its end; return its length."""
+    return sum(map(len, state.connection.dataset()))
