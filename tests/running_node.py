@@ -100,13 +100,14 @@ class Site:
     def start(self, *, seconds: float = START_SECONDS) -> dict[str, Any]:
         """Serve, and return what ``serve --json`` says when its doors are open."""
         assert self.process is None
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "leadglass.app.cli.main", "serve", "--site", str(self.root), "--json"],
-            stdout=subprocess.PIPE,
-            stderr=(self.root.parent / "serve.err").open("ab"),
-            text=True,
-            env=os.environ | self.environment,
-        )
+        with (self.root.parent / "serve.err").open("ab") as errors:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "leadglass.app.cli.main", "serve", "--site", str(self.root), "--json"],
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env=os.environ | self.environment,
+            )
         assert self.process.stdout is not None
         lines: list[str] = []
         for line in self.process.stdout:
