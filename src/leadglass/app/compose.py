@@ -39,8 +39,12 @@ from leadglass.trust.audit.service import FileAuditLog
 from leadglass.trust.audit.signed_note import verifier_key
 from leadglass.trust.certs.authority import CertificateAuthority
 from leadglass.trust.certs.node_key import NodeCredentials, open_node_credentials, write_node_credentials
+from leadglass.trust.certs.passcode import Argon2Passcodes
+from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.registry import DeviceRegistry
+from leadglass.trust.identity.user_identity import UserIdentityService
+from leadglass.trust.identity.users import UserRegistry
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.providers.passphrase import PassphraseProvider
@@ -73,6 +77,9 @@ class Node:
     authority: CertificateAuthority
     credentials: NodeCredentials
     registry: DeviceRegistry
+    users: UserRegistry
+    user_identity: UserIdentityService
+    passcodes: Argon2Passcodes
     audit: FileAuditLog
     vault: FileVault
     index: SQLIndex
@@ -115,6 +122,7 @@ def init_site(
     issued = authority.issue_server(settings.site.names)
     write_node_credentials(paths.certs, issued, provider)
     DeviceRegistry.create(paths.devices, keys.authenticator("devices"), clock)
+    UserRegistry.create(paths.users, keys.authenticator("users"), clock)
     audit = _open_audit(paths, keys, clock)
     signer = keys.checkpoint_signer()
     vkey = verifier_key(audit_origin(keys), signer.algorithm, signer.public_key)
@@ -176,6 +184,8 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     database = _open_database(paths, settings, keys)
     index = SQLIndex(database, keys, keys)
     access = Access(CedarPolicy.load(), audit, vault, clock)
+    users = UserRegistry(paths.users, keys.authenticator("users"), clock)
+    passcodes = Argon2Passcodes()
     recovery = Recovery(access, vault, index)
     recovered = recovery.replay(SERVICE)
     writer = IndexWriter(index)
@@ -191,6 +201,9 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         registry=DeviceRegistry(
             paths.devices, keys.authenticator("devices"), clock, (settings.dimse.ae_title,)
         ),
+        users=users,
+        user_identity=UserIdentityService(users, passcodes, _token_verifier(paths, settings, clock), clock),
+        passcodes=passcodes,
         audit=audit,
         vault=vault,
         index=index,
@@ -270,6 +283,22 @@ def _open_database(paths: SitePaths, settings: Settings, keys: SiteKeys) -> Data
     if settings.index.url == "sqlite":
         return SQLiteDatabase(paths.index, keys.database_key("index"))
     return PostgreSQLDatabase(Secret(settings.index.url.encode("utf-8")))
+
+
+def _token_verifier(paths: SitePaths, settings: Settings, clock: Clock) -> JWTVerifier | None:
+    if not settings.users.token_issuer:
+        return None
+    try:
+        keys = (paths.root / settings.users.token_keys).read_bytes()
+    except OSError as error:
+        raise ConfigurationError(f"users.token_keys cannot be read: {error.strerror}") from error
+    return JWTVerifier(
+        settings.users.token_issuer,
+        settings.dimse.ae_title,
+        keys,
+        clock,
+        require_binding=settings.users.token_binding_required,
+    )
 
 
 def default_names() -> tuple[str, ...]:

@@ -189,7 +189,7 @@ def _find(here: Demo) -> str:
     matches: list[dict[str, Any]] = answer["matches"]
     for match in matches[:5]:
         modalities = match.get("ModalitiesInStudy") or ""
-        text = ",".join(modalities) if isinstance(modalities, list) else str(modalities)
+        text = str(modalities).strip("[]").replace("'", "").replace(", ", ",")
         click.echo(
             f"    {str(match.get('PatientName') or '(no name)')[:28]:28}  {match.get('StudyDate') or ''!s:8}  {text:8}  "
             f"{match.get('NumberOfStudyRelatedInstances') or 0:>4} objects"

@@ -19,6 +19,7 @@ from leadglass.archive.recovery import RecoveryReport
 from leadglass.archive.verification import VerificationReport
 from leadglass.base.errors import IntegrityError, UsageError
 from leadglass.base.objects import Origin
+from leadglass.base.secret import Secret
 from leadglass.doors.folder.importer import ImportProgress, import_folder
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.audit.reader import Filter, LogReader
@@ -118,11 +119,7 @@ def device_enrol(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Enrol a device: issue its certificate, write it, and only then let it in."""
     asked = msgspec.convert(arguments, _Enrolment)
     grant = node.access.permit(operator(), Permission.DEVICE_ENROL)
-    try:
-        roles = [DeviceRole(role) for role in asked.roles]
-    except ValueError as error:
-        known = ", ".join(role.value for role in DeviceRole)
-        raise UsageError(f"a role is one of: {known}") from error
+    roles = _roles(asked.roles)
     folder = Path(asked.out)
     issued = _issue(node, asked)
     files = write_pem(folder, asked.device_id, issued)
@@ -241,6 +238,45 @@ def _device_json(device: Device) -> JSON:
         "enrolled_at": device.enrolled_at.isoformat(),
         "revoked_at": device.revoked_at.isoformat() if device.revoked_at else None,
     }
+
+
+# --- users -----------------------------------------------------------------------------------------------------
+
+
+class _UserEnrolment(msgspec.Struct, forbid_unknown_fields=True):
+    user_id: str
+    roles: list[str]
+    passcode: str = ""
+
+
+def user_enrol(node: Node, arguments: JSON, _tell: Tell) -> JSON:
+    """Enrol somebody who may act through a device; without a passcode they come by token only."""
+    asked = msgspec.convert(arguments, _UserEnrolment)
+    grant = node.access.permit(operator(), Permission.USER_ENROL)
+    verifier = node.passcodes.verifier(Secret(asked.passcode.encode("utf-8"))) if asked.passcode else ""
+    user = node.users.enrol(asked.user_id, _roles(asked.roles), verifier)
+    facts = {"what": "user enrolled", "user": user.user_id, "roles": ", ".join(user.roles)}
+    node.access.record(grant, EventCode.CONFIGURATION_CHANGED, facts=facts)
+    return {"user": user.user_id, "roles": list(user.roles), "passcode": bool(verifier)}
+
+
+def user_revoke(node: Node, arguments: JSON, _tell: Tell) -> JSON:
+    """Revoke a user."""
+    grant = node.access.permit(operator(), Permission.USER_REVOKE)
+    user_id = str(arguments["user_id"])
+    node.users.revoke(user_id)
+    node.access.record(
+        grant, EventCode.CONFIGURATION_CHANGED, facts={"what": "user revoked", "user": user_id}
+    )
+    return {"user": user_id}
+
+
+def _roles(names: list[str]) -> list[DeviceRole]:
+    try:
+        return [DeviceRole(name) for name in names]
+    except ValueError as error:
+        known = ", ".join(role.value for role in DeviceRole)
+        raise UsageError(f"a role is one of: {known}") from error
 
 
 # --- objects ---------------------------------------------------------------------------------------------------
@@ -446,6 +482,8 @@ OPERATIONS: Mapping[str, Operation] = {
     "device-revoke": device_revoke,
     "import": import_files,
     "status": status,
+    "user-enrol": user_enrol,
+    "user-revoke": user_revoke,
     "vault-reindex": vault_reindex,
     "vault-verify": vault_verify,
 }

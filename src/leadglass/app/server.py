@@ -52,6 +52,7 @@ def services_of(node: Node) -> Services:
         ),
         client_tls=lambda _device: client,
         local=local_parameters(),
+        users=node.user_identity,
     )
 
 

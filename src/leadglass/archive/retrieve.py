@@ -12,10 +12,7 @@ from leadglass.archive.access import Access, Grant
 from leadglass.base.errors import IntegrityError, OutOfResources
 from leadglass.dicom.query import RetrieveKeys
 from leadglass.dicom.transcode import can_transcode
-from leadglass.store.index.interfaces import Index, Selector
-from leadglass.store.index.interfaces import (
-    InstanceRecord as InstanceRecord,  # doors name it, and may not import store
-)
+from leadglass.store.index.interfaces import Index, InstanceRecord, Selector
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal

@@ -22,6 +22,7 @@ _COMMANDS: Final = {
     "send": "send files to a node (C-STORE)",
     "serve": "run the node",
     "status": "what is held, who holds the keys, what needs attention",
+    "user": "who may act through a device: enrol, revoke",
     "vault": "verify what is held, rebuild the index",
 }
 

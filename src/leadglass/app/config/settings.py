@@ -72,6 +72,21 @@ class IndexSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     url: str = "sqlite"
 
 
+class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[users]``: who may name themselves inside an association (PS3.7 D.3.3.7).
+
+    Attributes:
+        token_issuer: exact ``iss`` of the tokens that are believed; empty: none are.
+        token_keys: file of the issuer's public keys (JWKS, RFC 7517); relative to the site's folder. Trusted to say who
+            somebody is, for users that are enrolled here.
+        token_binding_required: refuse tokens that are not bound to the device's certificate (RFC 8705 ``cnf``).
+    """
+
+    token_issuer: str = ""
+    token_keys: str = ""
+    token_binding_required: bool = True
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -79,6 +94,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dimse: DimseSettings = DimseSettings()
     keys: KeySettings = KeySettings()
     index: IndexSettings = IndexSettings()
+    users: UserSettings = UserSettings()
 
 
 def load_settings(path: Path) -> Settings:
@@ -127,6 +143,8 @@ def check_settings(settings: Settings) -> None:
             raise ConfigurationError(f"dimse.{name}: UIDs are expected")
     if settings.index.url != "sqlite" and not settings.index.url.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError("index.url: 'sqlite' or 'postgresql://...' is expected")
+    if bool(settings.users.token_issuer) != bool(settings.users.token_keys):
+        raise ConfigurationError("users.token_issuer and users.token_keys go together")
 
 
 def render_settings(settings: Settings) -> str:
@@ -167,4 +185,10 @@ credential = {text(settings.keys.credential)}
 [index]
 # "sqlite", or "postgresql://user@host/database". Not trusted with names: they are sealed before they get there.
 url = {text(settings.index.url)}
+
+[users]
+# Tokens that people show inside an association (PS3.7 D.3.3.7, type 5): who issues them, and the issuer's public keys.
+token_issuer = {text(settings.users.token_issuer)}
+token_keys = {text(settings.users.token_keys)}
+token_binding_required = {str(settings.users.token_binding_required).lower()}
 """

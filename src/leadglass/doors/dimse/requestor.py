@@ -3,7 +3,7 @@
 import contextlib
 import socket
 import ssl
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import Final
 
@@ -63,7 +63,7 @@ def associate(
     roles: Collection[RoleSelection] = (),
     extended: Collection[SOPClassExtended] = (),
     user_identity: UserIdentity | None = None,
-) -> Iterator[Connection]:
+) -> Generator[Connection]:
     """Open an association; release it on the way out, or abort it when the body raised.
 
     Raises:

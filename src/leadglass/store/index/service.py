@@ -296,7 +296,7 @@ class SQLIndex:
         """Return what is kept apart under that UID."""
         with self._database.reading() as transaction:
             rows = transaction.execute(
-                f"SELECT {SELECT_QUARANTINE} FROM quarantine WHERE sop_instance_uid = ? ORDER BY id",  # noqa: S608 - names of columns
+                f"SELECT {SELECT_QUARANTINE} FROM quarantine WHERE sop_instance_uid = ? ORDER BY id",
                 (sop_instance_uid,),
             )
         return [self._seal.open_quarantine(row) for row in rows]

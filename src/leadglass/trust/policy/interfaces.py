@@ -25,6 +25,8 @@ class Permission(StrEnum):
     INSTANCE_STORE = "instance:store"
     STATUS_READ = "status:read"
     STUDY_QUERY = "study:query"
+    USER_ENROL = "user:enrol"
+    USER_REVOKE = "user:revoke"
     VAULT_REINDEX = "vault:reindex"
     VAULT_VERIFY = "vault:verify"
 
