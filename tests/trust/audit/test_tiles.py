@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from corpus import CORPUS, needs_corpus
@@ -118,3 +118,17 @@ def test_a_leftover_of_a_crash_does_not_stop_a_write(tmp_path: Path) -> None:
     durable_write(tmp_path / "file", b"whole")
     assert [p.name for p in tmp_path.iterdir()] == ["file"]
     assert (tmp_path / "file").read_bytes() == b"whole"
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.integers(1, 256), max_size=12))
+def test_many_leaves_at_once_make_the_edge_that_one_by_one_makes(steps: list[int]) -> None:
+    one, many = RightEdge(), RightEdge()
+    number = 0
+    for step in steps:
+        room = 256 - (len(many.levels[0]) if many.levels else 0)
+        hashes = [hash_leaf(b"%d" % n) for n in range(number, number + min(step, room))]
+        number += len(hashes)
+        singly = [full for leaf_hash in hashes for full in one.append(leaf_hash)]
+        assert many.extend(hashes) == singly
+        assert (many.size, many.levels, many.root()) == (one.size, one.levels, one.root())

@@ -239,10 +239,22 @@ class LeafWriter:
     ) -> tuple[dict[str, list[str]], dict[str, int] | msgspec.UnsetType]:
         """Return tokens for the leaf, up to the limit, and how many of each kind were left out."""
         token = self.token
-        if sum(map(len, objects.values())) <= AUDIT_TOKENS_MAX:
-            return {
-                kind: sorted([token(kind, value) for value in values]) for kind, values in objects.items()
-            }, msgspec.UNSET
+        tokens: dict[str, list[str]] = {}
+        room = AUDIT_TOKENS_MAX
+        for kind, values in objects.items():
+            room -= len(values)
+            if room < 0:
+                return self._some_tokens(objects)
+            found = [token(kind, value) for value in values]
+            if len(found) > 1:
+                found.sort()
+            tokens[kind] = found
+        return tokens, msgspec.UNSET
+
+    def _some_tokens(
+        self, objects: Mapping[str, Collection[str]]
+    ) -> tuple[dict[str, list[str]], dict[str, int]]:
+        token = self.token
         shown: dict[str, list[str]] = {}
         omitted: dict[str, int] = {}
         room = AUDIT_TOKENS_MAX

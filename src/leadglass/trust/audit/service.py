@@ -274,9 +274,11 @@ class FileAuditLog:
     def _write_tiles(self, size: int) -> None:
         """Write all tiles of the tree of ``size`` entries that are not there yet."""
         edge, tiles = self._edge, self._tiles
-        for leaf in self._leaves_of(edge.size, size):
-            self._bundle.append(leaf)
-            full = edge.append(hash_leaf(leaf))
+        while edge.size < size:
+            room = min(TILE_WIDTH - len(self._bundle), size - edge.size)
+            leaves = self._leaves_of(edge.size, edge.size + room)
+            self._bundle += leaves
+            full = edge.extend([hash_leaf(leaf) for leaf in leaves])
             if len(self._bundle) == TILE_WIDTH:
                 self._write_full((edge.size - 1) // TILE_WIDTH, full)
         for level, index, width, data in edge.partials():
@@ -284,24 +286,18 @@ class FileAuditLog:
         if self._bundle:
             tiles.write(ENTRIES, size // TILE_WIDTH, len(self._bundle), encode_bundle(self._bundle))
 
-    def _leaves_of(self, start: int, stop: int) -> Iterator[bytes]:
-        """Yield leaves ``start <= sequence < stop``: those that were just written from memory, others from the journal.
+    def _leaves_of(self, start: int, stop: int) -> list[bytes]:
+        """Return leaves ``start <= sequence < stop``: those just written from memory, others from the journal.
 
         What was handed to ``write()`` is what is hashed, so an octet that the disk changed since does not become the
         signed truth; ``verify`` and the next start compare the two.
         """
-        recent = self._recent
-        sequence = start
-        while sequence < stop:
-            leaf = recent.pop(sequence, None)
-            if leaf is not None:
-                yield leaf
-                sequence += 1
-                continue
-            end = next((later for later in range(sequence + 1, stop) if later in recent), stop)
-            for entry in self._journal.entries(sequence, end):
-                yield entry.leaf
-            sequence = end
+        pop = self._recent.pop
+        leaves = [pop(sequence, b"") for sequence in range(start, stop)]
+        if not all(leaves):
+            for entry in self._journal.entries(start, stop):
+                leaves[entry.sequence - start] = leaves[entry.sequence - start] or entry.leaf
+        return leaves
 
     def _write_full(self, index: int, full: list[tuple[int, int, bytes]]) -> None:
         self._tiles.write(ENTRIES, index, TILE_WIDTH, encode_bundle(self._bundle))

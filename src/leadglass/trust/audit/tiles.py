@@ -256,6 +256,16 @@ class RightEdge:
             hashes.clear()
             level += 1
 
+    def extend(self, leaf_hashes: Sequence[bytes]) -> list[tuple[int, int, bytes]]:
+        """Add leaves, at most as many as the tile of leaves has room for; return the tiles that they fill."""
+        room = TILE_WIDTH - (len(self.levels[0]) if self.levels else 0)
+        assert 0 < len(leaf_hashes) <= room
+        if not self.levels:
+            self.levels.append([])
+        self.levels[0] += leaf_hashes[:-1]
+        self.size += len(leaf_hashes) - 1
+        return self.append(leaf_hashes[-1])
+
     def partials(self) -> list[tuple[int, int, int, bytes]]:
         """Return the partial tiles at this size: (level, index, width, octets)."""
         return [
