@@ -12,6 +12,7 @@ from fake_clock import FakeClock
 from leadglass.base.errors import AuditUnavailable, ConfigurationError, KeyUnavailable
 from leadglass.base.ids import UID
 from leadglass.trust.keys import ledger as ledger_module
+from leadglass.trust.keys.derive import fingerprint, label, length_prefixed
 from leadglass.trust.keys.ledger import KeyLedger, LedgerFinding, StudyKeyRow
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 
@@ -231,15 +232,18 @@ def test_each_changed_column_of_a_site_row_is_noticed(
     else:
         altered = value + 1 if isinstance(value, int) else value + "x"
     tamper(path, f"UPDATE {table} SET {column} = ? WHERE {column} = ?", altered, value)
-    if table != "head":
-        with pytest.raises(KeyUnavailable):
-            KeyLedger.open(path, provider, FakeClock())
-        return
-    opened = KeyLedger.open(path, provider, FakeClock())
-    assert [f.table for f in opened.verify()] == ["head"]
+    with pytest.raises(KeyUnavailable, match="head" if table == "head" else "."):
+        KeyLedger.open(path, provider, FakeClock())
+
+
+@pytest.mark.parametrize("column", ["studies", "sum", "tag"])
+def test_a_changed_head_is_noticed_by_an_open_ledger(ledger: KeyLedger, path: Path, column: str) -> None:
+    (value,) = read(path, f"SELECT {column} FROM head")
+    altered = value + 1 if isinstance(value, int) else bytes([value[0] ^ 1]) + value[1:]
+    tamper(path, f"UPDATE head SET {column} = ?", altered)
+    assert [f.table for f in ledger.verify()] == ["head"]
     with pytest.raises(KeyUnavailable, match="head"):
-        opened.create_study_key(UID("9.9"), accept)
-    opened.close()
+        ledger.create_study_key(UID("9.9"), accept)
 
 
 @pytest.mark.parametrize(
@@ -314,10 +318,12 @@ def test_a_row_that_came_back_is_noticed(ledger: KeyLedger, path: Path) -> None:
     """One row out, one of an older copy in: the count fits, the sum does not."""
     row = ledger.find(STUDIES[0])
     assert row is not None
-    tamper(path, "DELETE FROM study_key WHERE token = ?", row.token)
     head = read(path, "SELECT studies, sum, tag FROM head")
-    ledger.create_study_key(UID("9.9"), accept)  # the head counts six, five are there
+    ledger.create_study_key(UID("9.9"), accept)  # the head counts six
+    tamper(path, "DELETE FROM study_key WHERE token = ?", row.token)  # five are there
     tamper(path, "UPDATE head SET studies = ?, sum = ?, tag = ?", *head)  # an older head, genuine
+    with pytest.raises(KeyUnavailable, match=path.name):
+        ledger.create_study_key(STUDIES[0], accept)
     assert [f.reason for f in ledger.verify()] == ["the study keys are not those that were written"]
 
 
@@ -338,11 +344,100 @@ def test_a_closed_ledger_is_an_error_of_ours(path: Path, provider: KeyFileProvid
 
 
 def test_verify_does_not_hold_up_new_studies(ledger: KeyLedger, path: Path) -> None:
-    tamper(path, "DELETE FROM study_key WHERE token = ?", ledger.study_token(STUDIES[0]))
+    tamper(path, "UPDATE tenant_kek SET created = created + 1")
     findings = ledger.verify()
-    assert next(findings).table == "head"  # in the middle of its snapshot
+    assert next(findings).table == "tenant_kek"  # in the middle of its snapshot
     ledger.create_study_key(UID("9.9"), accept)
     assert not list(findings)
+
+
+def test_a_study_whose_key_was_deleted_gets_no_second_one(
+    ledger: KeyLedger, path: Path, provider: KeyFileProvider
+) -> None:
+    """Objects under the first key would be lost, and nobody would have been told."""
+    token = ledger.study_token(STUDIES[0])
+    tamper(path, "DELETE FROM study_key WHERE token = ?", token)
+    told: list[StudyKeyRow] = []
+    for study in (STUDIES[0], UID("9.9")):  # the ledger cannot tell whose key is gone
+        with pytest.raises(KeyUnavailable, match=rf"{path.name} was written with 5 study keys and holds 4"):
+            ledger.create_study_key(study, told.append)
+    assert not told
+    assert ledger.find(STUDIES[0]) is None
+    found = ledger.find(STUDIES[1])
+    assert found is not None
+    assert ledger.unwrap(found)  # what is there is served
+    ledger.close()
+    with pytest.raises(KeyUnavailable, match=path.name) as caught:
+        KeyLedger.open(path, provider, FakeClock())
+    assert "backup" in caught.value.hint
+
+
+@pytest.mark.parametrize("column", STUDY_COLUMNS)
+def test_a_changed_row_keeps_the_ledger_shut(
+    ledger: KeyLedger, path: Path, provider: KeyFileProvider, column: str
+) -> None:
+    ledger.close()
+    (value,) = read(path, f"SELECT {column} FROM study_key LIMIT 1")
+    altered = bytes([value[0] ^ 1]) + value[1:] if isinstance(value, bytes) else value + 1
+    tamper(path, f"UPDATE study_key SET {column} = ? WHERE {column} = ?", altered, value)
+    with pytest.raises(KeyUnavailable):
+        KeyLedger.open(path, provider, FakeClock())
+
+
+def test_a_row_made_twice_is_noticed(ledger: KeyLedger, path: Path, provider: KeyFileProvider) -> None:
+    ledger.close()
+    tamper(
+        path,
+        "INSERT INTO study_key SELECT randomblob(16), randomblob(32), generation, kek_version, wrapped, created"
+        " FROM study_key LIMIT 1",
+    )
+    with pytest.raises(KeyUnavailable, match="5 study keys and holds 6"):
+        KeyLedger.open(path, provider, FakeClock())
+
+
+def test_keys_of_a_second_process_are_no_tampering(
+    ledger: KeyLedger, path: Path, provider: KeyFileProvider
+) -> None:
+    second = KeyLedger.open(path, provider, FakeClock())
+    for number in range(3):
+        second.create_study_key(UID(f"8.{number}"), accept)
+        ledger.create_study_key(UID(f"7.{number}"), accept)
+    second.close()
+    assert not list(ledger.verify())
+    again = KeyLedger.open(path, provider, FakeClock())
+    assert again.find(UID("7.2")) is not None
+    again.close()
+
+
+def test_the_rows_are_read_again_only_if_somebody_else_wrote(
+    ledger: KeyLedger, path: Path, provider: KeyFileProvider, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = KeyLedger.open(path, provider, FakeClock())
+    checks: list[int] = []
+    real = KeyLedger._check_studies
+
+    def counted(self: KeyLedger) -> None:
+        checks.append(1)
+        real(self)
+
+    monkeypatch.setattr(KeyLedger, "_check_studies", counted)
+    for number in range(5):
+        ledger.create_study_key(UID(f"6.{number}"), accept)
+    assert not checks
+    second.create_study_key(UID("4.4"), accept)
+    second.close()
+    checks.clear()
+    for number in range(5):
+        ledger.create_study_key(UID(f"5.{number}"), accept)
+    assert len(checks) == 1
+
+
+def test_a_row_is_bound_as_it_always_was(ledger: KeyLedger) -> None:
+    row = ledger.find(STUDIES[0])
+    assert row is not None
+    numbers = [n.to_bytes(8, "big", signed=True) for n in (row.generation, row.kek_version, row.created)]
+    fields = length_prefixed(ledger.tenant_id, row.key_id, row.token, *numbers)
+    assert ledger._study_binding(row) == fingerprint(label("ledger/study-row") + fields)
 
 
 def test_the_file_is_the_owners_alone(ledger: KeyLedger, path: Path) -> None:

@@ -14,11 +14,22 @@
 - ``token`` is HMAC-SHA-256 of the Study Instance UID under the purpose key ``ledger-token``: a UID never stands here.
   The token key is a random one and not derived from the tenant KEK, because tokens could not be made again for a new
   tenant KEK: the ledger does not know the UIDs.
-- ``head`` holds how many study keys there are and the sum of HMACs of their rows modulo 2^256, tagged: a row that
-  vanished, or came back from an older copy, is found by ``verify``. That the whole ledger was exchanged for an older
-  copy of itself cannot be seen from inside it. Source: Clarke et al., ASIACRYPT 2003 (MSet-Add-Hash).
+- ``head`` holds how many study keys there are and the sum of HMACs of their rows modulo 2^256, tagged.
+  Source: Clarke et al., ASIACRYPT 2003 (MSet-Add-Hash).
 
-**Invariant:** a study key that was returned is on the disk (``synchronous=FULL``).
+What is noticed when:
+
+- ``open`` compares all rows with the head: one that vanished, was altered, was added or came back from an older copy
+  keeps the ledger shut.
+- A running ledger compares again before it makes a key, if any other connection has written since (SQLite's
+  ``data_version``): a row taken away under a running server does not get its study a second key.
+- ``verify`` alone finds what does not change these rows and sums: damaged pages and indexes, a purpose key or a tenant
+  KEK changed since the start, a study key that does not unwrap; and rows changed past SQLite, in the octets of the
+  file, under a running server (so does the next ``open``).
+- That the whole ledger was exchanged for an older copy of itself cannot be seen from inside it.
+
+**Invariant:** a study key that was returned is on the disk (``synchronous=FULL``), and no study gets a second key because
+its first is gone.
 """
 
 import os
@@ -26,7 +37,9 @@ import secrets
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from struct import Struct
 from typing import Any, Final
 
 import apsw
@@ -76,6 +89,14 @@ CREATE TABLE study_key (key_id BLOB PRIMARY KEY, token BLOB NOT NULL, generation
 CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 1), studies INTEGER NOT NULL, sum BLOB NOT NULL,
   tag BLOB NOT NULL) STRICT;
 """
+
+_RESTORE: Final = (
+    "no new key was made: objects of a study whose key is lost could not be opened by it; "
+    "put the ledger back from its newest backup"
+)
+
+_LENGTH: Final = Struct(">I")
+_THREE_NUMBERS: Final = Struct(">IqIqIq")  # signed: see _u64
 
 _STUDY_ROW: Final = label("ledger/study-row")
 _PURPOSE_ROW: Final = label("ledger/purpose-row")
@@ -176,6 +197,8 @@ class KeyLedger:
         self._keks: dict[int, bytes] = {}
         self._purposes: dict[str, bytes] = {}
         self._site_rows: list[Values] = []
+        self._row_prefix = b""
+        self._checked_version = -1
         self.tenant_id = b""
 
     # --- begin and end ---------------------------------------------------------------------------------------------
@@ -288,12 +311,16 @@ class KeyLedger:
                 that the audit log did not accept; one that it names and that never came to be harms nobody.
 
         Raises:
-            KeyUnavailable: the ledger cannot be written, or its head was tampered with.
+            KeyUnavailable: the ledger cannot be written, its head was tampered with, or a study key is gone: this
+                study might have had it.
         """
         with self._lock, _wrapped_errors():
             with self._transaction():
                 row = self.find(study_uid)
                 if row is None:
+                    # Another connection wrote since we looked: a second process, or a hand that took this row away.
+                    if self._pragma("data_version") != self._checked_version:
+                        self._check_studies()
                     key = secrets.token_bytes(KEY_BYTES)
                     row = self._insert(study_uid, key)
                     before_commit(row)
@@ -401,6 +428,7 @@ class KeyLedger:
             self._ready()
             self._write_head(0, 0)
             self._site_rows = _site_rows(self._db)
+            self._checked_version = self._pragma("data_version")
             _run(self._db, f"PRAGMA application_id = {APPLICATION_ID}")
             _run(self._db, f"PRAGMA user_version = {FORMAT_VERSION}")
 
@@ -432,10 +460,13 @@ class KeyLedger:
         if set(self._purposes) != set(PURPOSES):
             raise KeyUnavailable("the key ledger does not hold exactly the site-wide keys it should")
         self._ready()
+        with _wrapped_errors(), _Snapshot(self._db):
+            self._check_studies()
 
     def _ready(self) -> None:
         self._token_key = KeyedHash(self._purposes["ledger-token"])
         self._mac_key = KeyedHash(self._purposes["ledger-mac"])
+        self._row_prefix = _STUDY_ROW + length_prefixed(self.tenant_id)
 
     def _kek(self, version: int) -> bytes:
         kek = self._keks.get(version)
@@ -467,17 +498,23 @@ class KeyLedger:
         return None
 
     def _study_binding(self, row: StudyKeyRow) -> bytes:
-        return fingerprint(
-            _STUDY_ROW
-            + length_prefixed(
-                self.tenant_id,
-                row.key_id,
-                row.token,
-                _u64(row.generation),
-                _u64(row.kek_version),
-                _u64(row.created),
-            )
-        )
+        return self._row_fingerprint(row.key_id, row.token, row.generation, row.kek_version, row.created)
+
+    def _row_fingerprint(
+        self, key_id: bytes, token: bytes, generation: int, kek_version: int, created: int
+    ) -> bytes:
+        """Return SHA-256 of all columns but ``wrapped``, each behind its length as ``length_prefixed`` puts it.
+
+        Written out, and by ``hashlib``, because it is computed for every row at every start.
+        """
+        return sha256(
+            self._row_prefix
+            + _LENGTH.pack(len(key_id))
+            + key_id
+            + _LENGTH.pack(len(token))
+            + token
+            + _THREE_NUMBERS.pack(8, generation, 8, kek_version, 8, created)
+        ).digest()
 
     def _purpose_binding(self, purpose: str, kek_version: int, created: int) -> bytes:
         return fingerprint(
@@ -487,6 +524,38 @@ class KeyLedger:
     def _row_mac(self, row: StudyKeyRow) -> int:
         data = _STUDY_ROW + self._study_binding(row) + row.wrapped
         return int.from_bytes(self._mac_key.digest(data), "big")
+
+    def _check_studies(self) -> None:
+        """Compare the study keys with the head, in one snapshot; only inside a transaction.
+
+        0.8 s of one processor for 100 000 rows.
+
+        Raises:
+            KeyUnavailable: a row vanished, was added, or is another; or the head is.
+        """
+        version = self._pragma("data_version")
+        count = total = 0
+        digest, fingerprint_of = self._mac_key.digest, self._row_fingerprint
+        for key_id, token, generation, kek_version, wrapped, created in _rows(
+            self._db,
+            _STUDY_KEY,
+            "SELECT key_id, token, generation, kek_version, wrapped, created FROM study_key",
+        ):
+            row = fingerprint_of(key_id, token, generation, kek_version, created)
+            total += int.from_bytes(digest(_STUDY_ROW + row + wrapped), "big")
+            count += 1
+        studies, head_sum = self._head(self._db)
+        if studies != count:
+            raise KeyUnavailable(
+                f"the key ledger {self._path.name} was written with {studies} study keys and holds {count}",
+                hint=_RESTORE,
+            )
+        if head_sum != total % (1 << 256):
+            raise KeyUnavailable(
+                f"the study keys in the key ledger {self._path.name} are not those that were written",
+                hint=_RESTORE,
+            )
+        self._checked_version = version
 
     def _head(self, db: apsw.Connection) -> tuple[int, int]:
         for studies, total, tag in _rows(db, _HEAD_ROW, "SELECT studies, sum, tag FROM head"):
@@ -539,6 +608,20 @@ class _Immediate:
 
     def _roll_back(self) -> None:
         # SQLite may have rolled back by itself (disk full, I/O error).
+        if self._db.in_transaction:
+            _run(self._db, "ROLLBACK")
+
+
+class _Snapshot:
+    """One read transaction: head and rows of the same moment, whoever writes meanwhile."""
+
+    def __init__(self, db: apsw.Connection) -> None:
+        self._db = db
+
+    def __enter__(self) -> None:
+        _run(self._db, "BEGIN")
+
+    def __exit__(self, *_: object) -> None:
         if self._db.in_transaction:
             _run(self._db, "ROLLBACK")
 
