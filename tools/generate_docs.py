@@ -477,7 +477,7 @@ def code_map() -> str:
     lines = []
     for path in sorted(SOURCE.rglob("*.py")):
         doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
-        first = plain(re.split(r"\n\s*\n|(?<=[.:])\s", doc, maxsplit=1)[0])
+        first = plain(re.split(r"\n\s*\n|(?<=\.)\s", doc, maxsplit=1)[0])
         name = str(path.relative_to(SOURCE))
         if path.name == "__init__.py":
             continue
