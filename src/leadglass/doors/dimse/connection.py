@@ -5,6 +5,7 @@ silent peer, a slow peer and a peer that does not read are all bounded by the sa
 """
 
 import select
+import socket
 import ssl
 from collections import deque
 from collections.abc import Iterable, Iterator
@@ -45,6 +46,9 @@ Indication = (
     | DatasetChunk
     | DatasetEnd
 )
+
+_TCP_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
+"""Linux only."""
 
 _SEND_JOIN_MAX: Final = 128 * 1024
 """Buffers are joined up to this size, so that a header does not become a TLS record of its own."""
@@ -310,8 +314,23 @@ class Connection:
         remaining = deadline - self._clock.monotonic()
         if remaining <= 0:
             return False
+        if events == select.POLLIN:
+            self._acknowledge()
         self._poller.modify(self._sock, events)
         return bool(self._poller.poll(remaining * 1000))
+
+    def _acknowledge(self) -> None:
+        """Acknowledge what was read, now.
+
+        A peer that leaves Nagle's algorithm on (pynetdicom, DCMTK without TCP_NODELAY) writes a command, and holds
+        back its data set until that is acknowledged: by itself the kernel would do so after 40 ms, once an object.
+        When nothing waits to be acknowledged this sends nothing. Source: RFC 896, RFC 1122 4.2.3.2; tcp(7).
+        """
+        if _TCP_QUICKACK is not None:
+            try:
+                self._sock.setsockopt(socket.IPPROTO_TCP, _TCP_QUICKACK, 1)
+            except OSError:
+                pass  # the connection is gone: the read that follows says so
 
     def _write_all(self, buffers: list[bytes | bytearray | memoryview]) -> None:
         batch: list[bytes | bytearray | memoryview] = []
