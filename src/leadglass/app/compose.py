@@ -6,6 +6,7 @@ first door opens.
 
 import os
 import socket
+from base64 import b64decode
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from leadglass.archive.retrieve import Retriever
 from leadglass.archive.transcoding import ProcessTranscoder
 from leadglass.archive.verification import Verification
 from leadglass.base.clock import Clock
-from leadglass.base.errors import ConfigurationError
+from leadglass.base.errors import ConfigurationError, UsageError
 from leadglass.base.secret import Secret
 from leadglass.store.index.database import Database
 from leadglass.store.index.postgresql import PostgreSQLDatabase
@@ -34,7 +35,7 @@ from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.service import SQLJobQueue
 from leadglass.store.vault.service import FileVault
-from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, NoteVerifier
 from leadglass.trust.audit.service import FileAuditLog
 from leadglass.trust.audit.signed_note import verifier_key
 from leadglass.trust.certs.authority import CertificateAuthority
@@ -226,6 +227,31 @@ def audit_origin(keys: SiteKeys) -> str:
     return f"leadglass.invalid/{keys.tenant_id.hex()}/audit"
 
 
+def audit_verifiers(keys: SiteKeys) -> tuple[NoteVerifier, ...]:
+    """Return what verifies the checkpoints of the site's own log."""
+    signer = keys.checkpoint_signer()
+    return (note_verifier(signer.algorithm, signer.public_key),)
+
+
+def parse_verifier_key(text: str) -> tuple[str, NoteVerifier]:
+    """Return the origin and the verifier that a verifier key, ``name+hash+base64(type || key)``, stands for.
+
+    Raises:
+        UsageError: it is none.
+        ConfigurationError: the key in it is of no kind that is known.
+
+    Source: C2SP signed-note, "Verifier keys".
+    """
+    try:
+        origin, _, encoded = text.split("+", 2)
+        key = b64decode(encoded, validate=True)
+    except ValueError as error:
+        raise UsageError("this is not a verifier key (name+hash+base64)") from error
+    if not key:
+        raise UsageError("this is not a verifier key (name+hash+base64)")
+    return origin, note_verifier(key[0], key[1:])
+
+
 def open_provider(
     paths: SitePaths, settings: Settings, passphrase: Secret | None, environment: Mapping[str, str]
 ) -> KeyEncryptionProvider:
@@ -273,9 +299,9 @@ def _required(passphrase: Secret | None) -> Secret:
 
 def _open_audit(paths: SitePaths, keys: SiteKeys, clock: Clock) -> FileAuditLog:
     signer = keys.checkpoint_signer()
-    verifier = note_verifier(signer.algorithm, signer.public_key)
+    verifiers = audit_verifiers(keys)
     return FileAuditLog(
-        paths.audit, audit_origin(keys), keys.audit_cipher, signer, clock, verifiers=(verifier,)
+        paths.audit, audit_origin(keys), keys.audit_cipher, signer, clock, verifiers=verifiers
     )
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from leadglass import __version__
-from leadglass.app.compose import Node, audit_origin, operator
+from leadglass.app.compose import Node, audit_origin, audit_verifiers, operator
 from leadglass.app.control import JSON, Operation, Tell
 from leadglass.app.device_file import DeviceFile, write_device_file
 from leadglass.archive.access import Grant
@@ -30,7 +30,6 @@ from leadglass.trust.certs.authority import IssuedCertificate
 from leadglass.trust.certs.bundle import write_pem
 from leadglass.trust.certs.inventory import inventory
 from leadglass.trust.identity.models import Device, DeviceRole
-from leadglass.trust.keys.signer import note_verifier
 from leadglass.trust.policy.interfaces import Permission
 
 _SHOWN_MAX = 10_000
@@ -431,9 +430,8 @@ def audit_verify(node: Node, _arguments: JSON, tell: Tell) -> JSON:
     grant = node.access.permit(operator(), Permission.AUDIT_VERIFY)
     _record_use(node, grant, "verify", None)
     node.audit.seal()
-    signer = node.keys.checkpoint_signer()
-    verifier = note_verifier(signer.algorithm, signer.public_key)
-    run = verify_log(node.paths.audit, audit_origin(node.keys), (verifier,), node.keys.audit_cipher)
+    origin, verifiers = audit_origin(node.keys), audit_verifiers(node.keys)
+    run = verify_log(node.paths.audit, origin, verifiers, node.keys.audit_cipher)
     return audit_report(run, tell)
 
 

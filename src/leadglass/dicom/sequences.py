@@ -8,7 +8,7 @@ in an object costs no import of a DICOM library.
 from typing import Final
 
 # fmt: off
-_TAGS: Final = (
+_TAGS: Final[tuple[int, ...]] = (
     # Rows below are written by the tool.
     0x00041220, 0x00080006, 0x00080051, 0x00080063, 0x00080082, 0x00080096, 0x0008009D, 0x00080109,
     0x00080110, 0x00080121, 0x00080123, 0x00080124, 0x00080220, 0x00080300, 0x00080305, 0x00080310,

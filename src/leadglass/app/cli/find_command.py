@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import click
 
@@ -10,7 +10,7 @@ from leadglass.app.cli.as_device import DeviceCaller, device_option
 from leadglass.app.cli.console import json_option, print_json, print_table
 from leadglass.base.errors import UsageError
 from leadglass.dicom.models import Level
-from leadglass.dicom.query import build_identifier, read_response
+from leadglass.dicom.query import JSONValue, build_identifier, read_response
 from leadglass.doors.dimse.query_scu import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, contexts_for, find
 
 _COLUMNS: Final[Mapping[Level, tuple[str, ...]]] = {
@@ -78,7 +78,7 @@ def command(
             raise UsageError("a key is NAME=VALUE")
         asked[name] = value
     model = PATIENT_ROOT_FIND if wanted is Level.PATIENT else STUDY_ROOT_FIND
-    found: list[dict[str, Any]] = []
+    found: list[dict[str, JSONValue]] = []
     with caller.associate(contexts_for(model)) as connection:
         matches = find(
             connection, model, lambda syntax: build_identifier(wanted, asked, transfer_syntax_uid=syntax)
@@ -97,11 +97,15 @@ def command(
     click.echo(f"{len(found)} found.")
 
 
-def _cell(value: object) -> str:
-    if value is None:
-        return ""
-    if isinstance(value, list):
-        return ",".join(_cell(item) for item in value)
-    if isinstance(value, dict):
-        return "; ".join(f"{name}={_cell(item)}" for name, item in value.items())
-    return str(value)
+def _cell(value: JSONValue) -> str:
+    match value:
+        case None:
+            return ""
+        case str():
+            return value
+        case int() | float():
+            return str(value)
+        case Mapping():
+            return "; ".join(f"{name}={_cell(item)}" for name, item in value.items())
+        case _:
+            return ",".join(_cell(item) for item in value)

@@ -63,7 +63,7 @@ def associate(
     roles: Collection[RoleSelection] = (),
     extended: Collection[SOPClassExtended] = (),
     user_identity: UserIdentity | None = None,
-) -> Generator[Connection]:
+) -> Generator[Connection, None, None]:
     """Open an association; release it on the way out, or abort it when the body raised.
 
     Raises:

@@ -84,15 +84,6 @@ class SQLiteDatabase:
         IntegrityError: it does not open under this key.
     """
 
-    types: Final[dict[str, str]] = {
-        "id": "INTEGER PRIMARY KEY",
-        "int": "INTEGER",
-        "text": "TEXT",
-        "blob": "BLOB",
-        "table": "STRICT",
-        "clustered": "STRICT, WITHOUT ROWID",
-    }
-
     def __init__(self, path: Path, key: Secret) -> None:
         if len(key.reveal()) != KEY_BYTES:
             raise ConfigurationError(f"the key of the index database has {KEY_BYTES} bytes")
@@ -130,6 +121,18 @@ class SQLiteDatabase:
     def writing(self, *, durable: bool) -> AbstractContextManager[Transaction]:
         """Give the writing connection in an immediate transaction."""
         return self._writing(durable=durable)
+
+    @property
+    def types(self) -> dict[str, str]:
+        """How SQLite spells the types of the migrations."""
+        return {
+            "id": "INTEGER PRIMARY KEY",
+            "int": "INTEGER",
+            "text": "TEXT",
+            "blob": "BLOB",
+            "table": "STRICT",
+            "clustered": "STRICT, WITHOUT ROWID",
+        }
 
     @contextmanager
     def _reading(self) -> Generator[Transaction]:
