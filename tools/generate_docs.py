@@ -149,7 +149,7 @@ EVENT_MEANINGS: Final[Mapping[str, str]] = {
     "CERTIFICATE_REVOKED": "A certificate counts no more, because its device was revoked.",
     "COMMITMENT_REPORTED": "A storage commitment report was worked out: how many instances are held whole, how many not.",
     "COMMITMENT_REQUESTED": "A device asked for storage commitment; the request is kept.",
-    "CONFIGURATION_CHANGED": "The site was made.",
+    "CONFIGURATION_CHANGED": "The site was made, or a user was enrolled or revoked.",
     "DEVICE_ENROLLED": "A device was enrolled: AE title, roles, networks, certificate.",
     "DEVICE_REVOKED": "A device was revoked.",
     "IMPORT_ENDED": "An import of a folder ended: counts; the refused files are in the sealed part.",
