@@ -449,19 +449,28 @@ def cipher_suites() -> str:
 
 def contracts() -> str:
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    rows = []
-    for contract in settings["tool"]["importlinter"]["contracts"]:
-        if contract["type"] == "layers":
-            inside = ", ".join(contract["containers"])
-            what = f"in `{inside}`: " + " > ".join(contract["layers"])
-            if contract.get("exhaustive"):
-                what += " (a new folder fails until it has a floor)"
-        else:
-            sources = ", ".join(code(m.removeprefix("leadglass.")) for m in contract["source_modules"])
-            targets = ", ".join(code(m.removeprefix("leadglass.")) for m in contract["forbidden_modules"])
-            what = f"{sources} may not import {targets}"
-        rows.append((contract["name"], what))
-    return table(("Contract", "What it says"), rows)
+    found = settings["tool"]["importlinter"]["contracts"]
+    return table(("Contract", "What it says"), ((c["name"], _contract(c)) for c in found))
+
+
+def _contract(contract: Mapping[str, list[str]]) -> str:
+    """Return a contract of import-linter in words."""
+
+    def names(key: str) -> str:
+        return ", ".join(code(module.removeprefix("leadglass.")) for module in contract.get(key, []))
+
+    match str(contract["type"]):
+        case "layers":
+            end = " (a new folder fails until it has a floor)" if contract.get("exhaustive") else ""
+            return f"in {', '.join(code(c) for c in contract['containers'])}: {' > '.join(contract['layers'])}{end}"
+        case "forbidden":
+            return f"{names('source_modules')} may not import {names('forbidden_modules')}"
+        case "protected":
+            return f"{names('protected_modules')} may be imported only by {names('allowed_importers')}"
+        case "independence":
+            return f"{names('modules')} do not import each other"
+        case other:
+            raise SystemExit(f"tools/generate_docs.py: say here what a contract of type {other} means")
 
 
 def decisions() -> str:
