@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from leadglass.base.errors import IntegrityError
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.audit.reader import Filter, LogReader
 from trust.audit.site import ORIGIN, Site
@@ -46,3 +47,40 @@ def test_many_entries_are_read_in_steps(site: Site) -> None:
 
 def test_an_empty_folder_is_an_empty_log(tmp_path: Path) -> None:
     assert list(LogReader(tmp_path, ORIGIN).newest_first()) == []
+
+
+def test_the_highest_number_on_record_is_found_from_the_end(site: Site) -> None:
+    assert LogReader(site.root, ORIGIN).highest_fact("registry_version") == 0
+    site.fill(1500)
+    assert LogReader(site.root, ORIGIN).highest_fact("registry_version") == 0
+    log = site.open()
+    log.record(site.event(0, facts={"registry_version": 7, "device": "ct1"}))
+    for number in range(3000):
+        # Lookalikes: another fact, a text that quotes the name, a truth value.
+        log.record(site.event(number, facts={"octets": 5, "why": '"registry_version":99'}), durable=False)
+    log.record(site.event(1, facts={"registry_version": True}))
+    log.record(site.event(2, facts={"registry_version": "99"}))
+    assert LogReader(site.root, ORIGIN).highest_fact("registry_version") == 7
+    log.record(site.event(3, facts={"registry_version": 9}))
+    log.record(
+        site.event(4, facts={"registry_version": 8})
+    )  # two commands at once: recorded the other way round
+    reader = LogReader(site.root, ORIGIN)
+    assert reader.highest_fact("registry_version") == 9
+    assert reader.highest_fact("octets") == 5
+    log.close()
+
+
+def test_a_damaged_entry_on_the_way_is_not_passed_over(site: Site) -> None:
+    log = site.open()
+    log.record(site.event(0, facts={"registry_version": 7}))
+    for number in range(5):
+        log.record(site.event(number))
+    log.close()
+    path = next((site.root / "journal").glob("*.journal"))
+    reader = LogReader(site.root, ORIGIN)
+    data = bytearray(path.read_bytes())
+    data[-600] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(IntegrityError):
+        reader.highest_fact("registry_version")

@@ -376,3 +376,72 @@ def test_what_is_enrolled_is_read_back_the_same(
         assert device.move_destination is destination
         assert again.by_ae_title(title) == device
         assert again.by_fingerprint(device.certificate_sha256[0]) == device
+
+
+def roll_back(registry: DeviceRegistry, tmp_path: Path, clock: FakeClock) -> tuple[Device, int]:
+    """Enrol, keep a copy, revoke, and put the copy back while nobody runs; return the device and the last version."""
+    device = enrol(registry, clock)
+    old = (tmp_path / "devices").read_bytes()
+    registry.revoke("ct1")
+    version = registry.version
+    (tmp_path / "devices").write_bytes(old)
+    return device, version
+
+
+def test_an_old_registry_put_back_while_the_node_was_down_lets_nobody_in(
+    registry: DeviceRegistry, tmp_path: Path, clock: FakeClock
+) -> None:
+    device, version = roll_back(registry, tmp_path, clock)
+    started = DeviceRegistry(tmp_path / "devices", MAC, clock, ["LEADGLASS"], minimum_version=version)
+    for _ in range(2):
+        with pytest.raises(IntegrityError, match=f"version {version - 1}.*version {version}"):
+            started.resolve(facts(device))
+    for question in (
+        lambda: started.by_ae_title("CT1"),
+        lambda: started.by_id("ct1"),
+        lambda: started.by_fingerprint(device.certificate_sha256[0]),
+        started.list,
+        lambda: started.revoke("ct1"),
+        lambda: enrol(started, clock, "ct2", "CT2"),  # two changes to an old file would make it look new
+        lambda: enrol(started, clock, "ct3", "CT3"),
+    ):
+        with pytest.raises(IntegrityError):
+            question()
+    with pytest.raises(IntegrityError):
+        started.resolve(facts(device))
+
+
+def test_a_version_can_be_asked_for_later_and_never_less(
+    registry: DeviceRegistry, tmp_path: Path, clock: FakeClock
+) -> None:
+    device, version = roll_back(registry, tmp_path, clock)
+    started = DeviceRegistry(tmp_path / "devices", MAC, clock, ["LEADGLASS"])
+    assert isinstance(started.resolve(facts(device)), Principal)  # it cannot know yet
+    started.require_version(version)
+    with pytest.raises(IntegrityError):
+        started.resolve(facts(device))
+    started.require_version(1)
+    with pytest.raises(IntegrityError):
+        started.resolve(facts(device))
+
+
+def test_the_version_on_record_and_later_ones_are_taken(
+    registry: DeviceRegistry, tmp_path: Path, clock: FakeClock
+) -> None:
+    device = enrol(registry, clock)
+    for behind in (0, 1):
+        started = DeviceRegistry(
+            tmp_path / "devices", MAC, clock, ["LEADGLASS"], minimum_version=registry.version - behind
+        )
+        assert isinstance(started.resolve(facts(device)), Principal)
+        started.require_version(registry.version)
+        assert isinstance(started.resolve(facts(device)), Principal)
+
+
+def test_a_registry_begun_anew_is_newer_than_all_before(tmp_path: Path, clock: FakeClock) -> None:
+    fresh = DeviceRegistry.create(tmp_path / "devices", MAC, clock, ["LEADGLASS"], minimum_version=9)
+    assert fresh.version == 10
+    assert fresh.list() == ()
+    started = DeviceRegistry(tmp_path / "devices", MAC, clock, ["LEADGLASS"], minimum_version=9)
+    enrol(started, clock)
+    assert started.version == 11

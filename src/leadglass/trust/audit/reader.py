@@ -9,6 +9,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final, cast, final
 
+import msgspec
+
 from leadglass.trust.audit.interfaces import PayloadCipher, RecordedEvent
 from leadglass.trust.audit.journal import JournalView
 from leadglass.trust.audit.leaf import decode_leaf, timestamp
@@ -101,12 +103,41 @@ class LogReader:
                     return
             stop = start
 
+    def highest_fact(self, name: str) -> int:
+        """Return the highest integer that was recorded as a fact of that name, for one that only ever grows; else 0.
+
+        Newest first, and it stops at the first 1024 entries that hold one: so two commands that recorded theirs the
+        other way round are no matter. An entry without the fact costs 2 us.
+
+        Raises:
+            IntegrityError: an entry on the way is damaged.
+        """
+        # The name as a key: in a string the quotes would stand behind backslashes.
+        key = msgspec.json.encode(name) + b":"
+        stop = self.size
+        while stop > 0:
+            start = max(0, stop - _STEP)
+            found = [
+                fact
+                for entry in self._view.entries(start, stop)
+                if key in entry.leaf and type(fact := _fact(entry.leaf, name)) is int
+            ]
+            if found:
+                return max(found)
+            stop = start
+        return 0
+
     def _tokens(self, wanted: Filter) -> dict[str, str]:
         if wanted.objects and self._cipher is None:
             raise ValueError("looking for an object needs the key of the tokens")
         if self._cipher is None:
             return {}
         return {kind: self._cipher.token(kind, value).hex() for kind, value in wanted.objects.items()}
+
+
+def _fact(leaf: bytes, name: str) -> object:
+    facts = decode_leaf(leaf).get("facts")
+    return cast("dict[str, object]", facts).get(name) if isinstance(facts, dict) else None
 
 
 def _matches(leaf: dict[str, Any], wanted: Filter) -> bool:

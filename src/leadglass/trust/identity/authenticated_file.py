@@ -7,7 +7,8 @@ r"""A small document in one file: authenticated, replaced as a whole, written by
 
 The tag covers the first line up to the tag and the document, so that no octet of the file can change unseen and no
 file can pass for another kind. What a tag cannot see is an older file put back as a whole: the documents carry a
-version for that, and a reader refuses one that runs backwards while it lives.
+version for that. A reader refuses one that runs backwards while it lives, and one below the version that it was told to
+require; that one must come from somewhere else than this file's folder, as the audit log is.
 """
 
 import fcntl

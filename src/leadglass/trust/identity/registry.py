@@ -1,6 +1,12 @@
 """The enrolled devices: one authenticated file, read by every connection, changed by the command line.
 
 A change takes effect on the next connection: every question first looks whether the file was replaced.
+
+An older registry, put back as a whole, has a good tag; its version gives it away. While a process lives it remembers the
+highest it has seen; across starts the audit log does: who changes the registry records its version as the fact
+``VERSION_FACT``, and whoever starts hands in the highest one on record.
+
+**Invariant:** a version below the highest known is never answered from and never changed.
 """
 
 import ipaddress
@@ -28,6 +34,9 @@ from leadglass.trust.identity.models import (
     Principal,
     Unrecognised,
 )
+
+VERSION_FACT: Final = "registry_version"
+"""Fact of the audit events ``DEVICE_ENROLLED``, ``DEVICE_REVOKED``, ``SERVICE_STARTED`` and ``SERVICE_STOPPED``."""
 
 DEVICE_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
@@ -95,6 +104,7 @@ class DeviceRegistry:
         authenticator: of this site.
         clock: certificates are held against it.
         called_ae_titles: what we are called; an association for anybody else is refused.
+        minimum_version: the highest version on record; a file older than that was rolled back.
     """
 
     def __init__(
@@ -103,12 +113,15 @@ class DeviceRegistry:
         authenticator: FileAuthenticator,
         clock: Clock,
         called_ae_titles: Collection[str] = (),
+        *,
+        minimum_version: int = 0,
     ) -> None:
         self._file = AuthenticatedFile(path, _KIND, authenticator)
         self._clock = clock
         self._called_ae_titles = frozenset(called_ae_titles)
         self._lock = threading.Lock()
         self._loaded: tuple[Stamp, _Snapshot] | None = None
+        self._minimum_version = minimum_version
 
     @classmethod
     def create(
@@ -117,16 +130,30 @@ class DeviceRegistry:
         authenticator: FileAuthenticator,
         clock: Clock,
         called_ae_titles: Collection[str] = (),
+        *,
+        minimum_version: int = 0,
     ) -> "DeviceRegistry":
         """Make an empty registry.
+
+        Args:
+            path: where none is.
+            authenticator: of this site.
+            clock: see the class.
+            called_ae_titles: see the class.
+            minimum_version: the highest version on record of a registry that was lost; the new one is newer.
 
         Raises:
             UsageError: there is one.
         """
         AuthenticatedFile(path, _KIND, authenticator).create(
-            msgspec.json.encode(_Document(version=1, changed_at=clock.now(), devices=()))
+            msgspec.json.encode(_Document(version=minimum_version + 1, changed_at=clock.now(), devices=()))
         )
-        return cls(path, authenticator, clock, called_ae_titles)
+        return cls(path, authenticator, clock, called_ae_titles, minimum_version=minimum_version)
+
+    def require_version(self, version: int) -> None:
+        """Answer nothing from a file older than ``version`` from now on; a smaller number changes nothing."""
+        with self._lock:
+            self._minimum_version = max(self._minimum_version, version)
 
     # --- questions -------------------------------------------------------------------------------------------------
 
@@ -375,7 +402,7 @@ class DeviceRegistry:
     def _snapshot(self) -> _Snapshot:
         stamp = self._file.stamp()
         loaded = self._loaded
-        if loaded is not None and loaded[0] == stamp:
+        if loaded is not None and loaded[0] == stamp and loaded[1].document.version >= self._minimum_version:
             return loaded[1]
         return self._load()
 
@@ -383,11 +410,14 @@ class DeviceRegistry:
         with self._lock:
             document, read_stamp = self._file.read()
             fresh = _snapshot_of(_parse(document, self._file.path.name))
-            # An older registry, put back as a whole, has a good tag; its version gives it away.
-            if self._loaded is not None and fresh.document.version < self._loaded[1].document.version:
+            found = fresh.document.version
+            if found < self._minimum_version:
                 raise IntegrityError(
-                    f"{self._file.path.name} is older than the one in use: it was rolled back"
+                    f"{self._file.path.name} is version {found}, older than version {self._minimum_version} that is on"
+                    " record: it was rolled back",
+                    hint="put the newest copy of the file back; nobody is recognised until then",
                 )
+            self._minimum_version = found
             self._loaded = (read_stamp, fresh)
             return fresh
 
