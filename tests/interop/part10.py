@@ -1,0 +1,39 @@
+"""Files as pydicom sees them, so that our own reader is not its own judge."""
+
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
+
+from interop.peers import BIG_ENDIAN, EXPLICIT, IMPLICIT, RawObject
+
+_NAMES = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
+
+
+def raw_object(path: Path) -> RawObject | None:
+    """Return the data set of a file as octets; None where the file does not say what it is."""
+    octets = path.read_bytes()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # pydicom has much to say about these files
+        file = BytesIO(octets)
+        read_preamble(file, force=True)
+        meta = _read_file_meta_info(file)
+        offset = file.tell()
+        header = dcmread(BytesIO(octets), force=True, specific_tags=_NAMES)
+        syntax = meta.get("TransferSyntaxUID") or _guessed(header.original_encoding)
+        sop_class = header.get("SOPClassUID") or meta.get("MediaStorageSOPClassUID")
+        sop_instance = header.get("SOPInstanceUID") or meta.get("MediaStorageSOPInstanceUID")
+        if not (sop_class and sop_instance):
+            return None
+        study, series = header.get("StudyInstanceUID"), header.get("SeriesInstanceUID")
+    return RawObject(
+        str(sop_class), str(sop_instance), str(syntax), octets[offset:], str(study or ""), str(series or "")
+    )
+
+
+def _guessed(encoding: tuple[bool | None, bool | None]) -> str:
+    is_implicit, is_little_endian = encoding
+    if is_implicit:
+        return IMPLICIT
+    return EXPLICIT if is_little_endian else BIG_ENDIAN

@@ -1,0 +1,236 @@
+"""Peers of the node: what pynetdicom needs to speak to it over mutual TLS, with data sets as plain octets.
+
+pynetdicom would decode and encode data sets again; here they stay what they are, so that a comparison of octets says
+something.
+"""
+
+import ssl
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from io import BytesIO
+from typing import Any
+
+from pydicom.dataset import Dataset
+from pydicom.uid import UID
+from pynetdicom import AE, evt
+from pynetdicom.association import Association
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
+from pynetdicom.presentation import PresentationContext, build_context, build_role
+
+from running_node import DeviceFiles, Site
+
+IMPLICIT = "1.2.840.10008.1.2"
+EXPLICIT = "1.2.840.10008.1.2.1"
+BIG_ENDIAN = "1.2.840.10008.1.2.2"
+VERIFICATION = "1.2.840.10008.1.1"
+PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{n}" for n in (1, 2, 3))
+STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
+
+Handlers = list[Any]
+
+
+@dataclass(frozen=True)
+class RawObject:
+    """One SOP instance as octets, with what a sender has to know of it."""
+
+    sop_class_uid: str
+    sop_instance_uid: str
+    transfer_syntax_uid: str
+    dataset: bytes
+    study_uid: str = ""
+    series_uid: str = ""
+
+    @property
+    def encoding(self) -> tuple[str, str]:
+        return self.sop_class_uid, self.transfer_syntax_uid
+
+
+def client_tls(device: DeviceFiles) -> ssl.SSLContext:
+    """Return what the device shows, and whom it trusts."""
+    context = ssl.create_default_context(cafile=str(device.authority))
+    context.load_cert_chain(device.certificate, device.key)
+    return context
+
+
+def server_tls(device: DeviceFiles) -> ssl.SSLContext:
+    """Return the context of a device that listens: it wants a certificate of the site too."""
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(device.authority))
+    context.load_cert_chain(device.certificate, device.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context
+
+
+def application(title: str) -> AE:
+    """Return an application entity that waits long enough for a busy machine, and not for ever."""
+    made = AE(ae_title=title)
+    made.acse_timeout = made.dimse_timeout = made.network_timeout = 60
+    return made
+
+
+@contextmanager
+def associate(
+    node: Site,
+    device: DeviceFiles,
+    contexts: Sequence[PresentationContext],
+    *,
+    negotiation: Sequence[Any] = (),
+    handlers: Handlers | None = None,
+    max_pdu: int = 16382,
+    called: str = "LEADGLASS",
+    calling: str = "",
+) -> Iterator[Association]:
+    """Open an association to the node, and release it; that both worked is asserted."""
+    with associated(
+        node,
+        device,
+        contexts,
+        negotiation=negotiation,
+        handlers=handlers,
+        max_pdu=max_pdu,
+        called=called,
+        calling=calling,
+    ) as association:
+        assert association.is_established
+        yield association
+        association.release()
+        assert association.is_released
+
+
+@contextmanager
+def associated(
+    node: Site,
+    device: DeviceFiles,
+    contexts: Sequence[PresentationContext],
+    *,
+    negotiation: Sequence[Any] = (),
+    handlers: Handlers | None = None,
+    max_pdu: int = 16382,
+    called: str = "LEADGLASS",
+    calling: str = "",
+) -> Iterator[Association]:
+    """Ask for an association, whatever comes of it; one that is still open at the end is aborted."""
+    association = application(calling or device.ae_title).associate(
+        "localhost",
+        node.port,
+        contexts=list(contexts),
+        ae_title=called,
+        max_pdu=max_pdu,
+        ext_neg=list(negotiation),
+        evt_handlers=handlers or [],
+        tls_args=(client_tls(device), "localhost"),
+    )
+    try:
+        yield association
+    finally:
+        if association.is_established:
+            association.abort()
+
+
+@contextmanager
+def listening(
+    device: DeviceFiles, port: int, contexts: Sequence[PresentationContext], handlers: Handlers
+) -> Iterator[AE]:
+    """Let the device listen for associations of the node."""
+    entity = application(device.ae_title)
+    entity.supported_contexts = list(contexts)
+    server = entity.start_server(
+        ("127.0.0.1", port), block=False, ssl_context=server_tls(device), evt_handlers=handlers
+    )
+    try:
+        yield entity
+    finally:
+        server.shutdown()
+
+
+def contexts_of(encodings: Collection[tuple[str, str]]) -> list[PresentationContext]:
+    """Return a presentation context for each (SOP class, transfer syntax)."""
+    return [build_context(sop_class, syntax) for sop_class, syntax in dict.fromkeys(encodings)]
+
+
+@contextmanager
+def reactor_paused(association: Association) -> Iterator[None]:
+    """Keep the association's own thread from taking the response: as ``Association.send_c_store`` does."""
+    association._reactor_checkpoint.clear()
+    while not association._is_paused:
+        time.sleep(0.001)
+    try:
+        yield
+    finally:
+        association._reactor_checkpoint.set()
+
+
+def store_raw(association: Association, item: RawObject, message_id: int = 1) -> tuple[int, str]:
+    """Send one object as it is; return the status of the response and its comment."""
+    context = next(
+        c
+        for c in association.accepted_contexts
+        if c.abstract_syntax == item.sop_class_uid and item.transfer_syntax_uid in c.transfer_syntax
+    )
+    request = C_STORE()
+    request.MessageID = message_id
+    request.AffectedSOPClassUID = UID(item.sop_class_uid)
+    request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
+    request.Priority = 2
+    request.DataSet = BytesIO(item.dataset)
+    with reactor_paused(association):
+        association.dimse.send_msg(request, context.context_id)
+        _, response = association.dimse.get_msg(block=True)
+    assert response is not None, "the node ended the association"
+    return response.Status, response.ErrorComment or ""
+
+
+def keeping(kept: list[RawObject], status: Callable[[RawObject], int] = lambda _: 0) -> Handlers:
+    """Return the handler of a C-STORE that keeps octets."""
+
+    def handle(event: evt.Event) -> int:
+        item = RawObject(
+            event.request.AffectedSOPClassUID,
+            event.request.AffectedSOPInstanceUID,
+            event.context.transfer_syntax,
+            event.request.DataSet.getvalue(),
+        )
+        kept.append(item)
+        return status(item)
+
+    return [(evt.EVT_C_STORE, handle)]
+
+
+def get_roles(sop_classes: Collection[str]) -> list[SCP_SCU_RoleSelectionNegotiation]:
+    """Return role selection for a C-GET: the requestor is SCP of storage."""
+    return [build_role(uid, scp_role=True) for uid in dict.fromkeys(sop_classes)]
+
+
+def get_raw(
+    node: Site,
+    device: DeviceFiles,
+    identifier: Dataset,
+    encodings: Collection[tuple[str, str]],
+    *,
+    model: str = STUDY_GET,
+) -> tuple[list[RawObject], Dataset]:
+    """Fetch with C-GET; return what came, as octets, and the last response."""
+    kept: list[RawObject] = []
+    classes = {sop_class for sop_class, _ in encodings}
+    with associate(
+        node,
+        device,
+        [build_context(model), *contexts_of(encodings)],
+        negotiation=get_roles(classes),
+        handlers=keeping(kept),
+    ) as association:
+        final = Dataset()
+        for status, _ in association.send_c_get(identifier, model):
+            final = status
+    return kept, final
+
+
+def keys(level: str, **values: str | list[str]) -> Dataset:
+    """Return the identifier of a query or retrieve."""
+    identifier = Dataset()
+    identifier.QueryRetrieveLevel = level
+    for keyword, value in values.items():
+        setattr(identifier, keyword, value)
+    return identifier
