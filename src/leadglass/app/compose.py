@@ -27,7 +27,9 @@ from leadglass.archive.transcoding import ProcessTranscoder
 from leadglass.archive.verification import Verification
 from leadglass.base.clock import Clock
 from leadglass.base.errors import ConfigurationError, UsageError
+from leadglass.base.ids import UID
 from leadglass.base.secret import Secret
+from leadglass.dicom.syntaxes import private_transfer_syntax
 from leadglass.store.index.database import Database
 from leadglass.store.index.postgresql import PostgreSQLDatabase
 from leadglass.store.index.service import SQLIndex
@@ -187,7 +189,8 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     access = Access(CedarPolicy.load(), audit, vault, clock)
     users = UserRegistry(paths.users, keys.authenticator("users"), clock)
     passcodes = Argon2Passcodes()
-    recovery = Recovery(access, vault, index)
+    private = {uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes}
+    recovery = Recovery(access, vault, index, private)
     recovered = recovery.replay(SERVICE)
     writer = IndexWriter(index)
     transcoder = ProcessTranscoder()
@@ -210,7 +213,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         index=index,
         writer=writer,
         access=access,
-        ingest=Ingest(access, vault, writer, index),
+        ingest=Ingest(access, vault, writer, index, private),
         finder=Finder(access, writer, index),
         retriever=Retriever(access, writer, index, transcoder),
         commitment=Commitment(access, writer, index, SQLJobQueue(database, clock), keys.audit_cipher),

@@ -10,7 +10,7 @@ import os
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
@@ -74,7 +74,8 @@ class ControlServer:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
         try:
-            self._socket.bind(str(self._path))
+            with _address(self._path) as address:
+                self._socket.bind(address)
         finally:
             os.umask(old)
         self._socket.listen(_CONNECTIONS_MAX)
@@ -158,7 +159,8 @@ def ask(path: Path, operation: str, arguments: JSON, tell: Tell) -> JSON:
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            connection.connect(str(path))
+            with _address(path) as address:
+                connection.connect(address)
             connection.sendall(msgspec.json.encode(_Request(operation, arguments)) + b"\n")
             with connection.makefile("rb") as answers:
                 for line in answers:
@@ -175,6 +177,16 @@ def ask(path: Path, operation: str, arguments: JSON, tell: Tell) -> JSON:
             hint="is it starting or ending just now? `leadglass status` asks again",
         ) from error
     raise PeerUnreachable("the process that owns this site ended before it answered")
+
+
+@contextlib.contextmanager
+def _address(path: Path) -> Generator[str, None, None]:
+    """Give an address of the socket: sun_path holds 107 octets (unix(7)), a site may lie deeper."""
+    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{folder}/{path.name}"
+    finally:
+        os.close(folder)
 
 
 def _read_line(connection: socket.socket) -> bytes:

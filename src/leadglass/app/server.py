@@ -101,7 +101,11 @@ class Server:
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
-        self.start()
+        try:
+            self.start()
+        except LeadglassError:
+            self.node.close()
+            raise
         ready(self.listener.port)
         stop.wait()
         self.stop()

@@ -17,7 +17,7 @@ Source: PS3.4 B.2.3 (statuses of C-STORE), PS3.15 A.5.3 (events).
 
 import hashlib
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from leadglass.archive.access import Access, Grant, actor_of
@@ -34,6 +34,7 @@ from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.scan import DatasetScanner
+from leadglass.dicom.syntaxes import PrivateSyntaxes, TransferSyntax
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.vault.interfaces import Footer, PackWriter, RecordWriter, SealedObject, Vault
@@ -106,6 +107,7 @@ class Ingest:
     vault: Vault
     writer: IndexWriter
     index: Index
+    private_syntaxes: PrivateSyntaxes = field(default_factory=dict[str, TransferSyntax])
 
     def session(self, grant: Grant, origin: Origin) -> "StoreSession":
         """Begin one sender's burst: an association, or an import.
@@ -247,7 +249,8 @@ class Incoming:
     def __init__(self, session: StoreSession, request: StoreRequest) -> None:
         self._session = session
         self._request = request
-        self._scanner = DatasetScanner(request.transfer_syntax_uid)
+        private = session.ingest.private_syntaxes.get(request.transfer_syntax_uid)
+        self._scanner = DatasetScanner(request.transfer_syntax_uid, syntax=private)
         self._head = bytearray()
         self._received = 0
         self._meta_length = 0

@@ -14,6 +14,7 @@ from leadglass.archive.ingest import QUARANTINE_DUPLICATE, stored_event
 from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.scan import DatasetScanner
+from leadglass.dicom.syntaxes import PrivateSyntaxes, TransferSyntax
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
 from leadglass.store.vault.interfaces import Finding, RecoveredRecord, Vault
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
@@ -42,6 +43,7 @@ class Recovery:
     access: Access
     vault: Vault
     index: Index
+    private_syntaxes: PrivateSyntaxes = field(default_factory=dict[str, TransferSyntax])
 
     def replay(self, principal: Principal) -> RecoveryReport:
         """Look at every pack that is not noted as closed. Run at each start, before the first door opens."""
@@ -116,7 +118,8 @@ class Recovery:
         try:
             sealed = self.vault.open(record.address, footer.identity)
             try:
-                scanner = DatasetScanner(footer.identity.transfer_syntax_uid)
+                syntax_uid = footer.identity.transfer_syntax_uid
+                scanner = DatasetScanner(syntax_uid, syntax=self.private_syntaxes.get(syntax_uid))
                 for piece in sealed.stream(footer.dataset_offset):
                     scanner.feed(piece)
                     if scanner.head_complete:

@@ -216,7 +216,7 @@ class DatasetScanner:
     """
 
     __slots__ = (
-        "_after_stream", "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity_keys", "_inflated", "_inflater",
+        "_after_stream", "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity", "_identity_keys", "_inflated", "_inflater",
         "_inside", "_limit", "_need", "_octets_in", "_outer", "_past_head", "_recorded", "_recording", "_recording_vr",
         "_skip", "_stream_ended", "_syntax", "_undefined",
     )  # fmt: skip
@@ -252,6 +252,7 @@ class DatasetScanner:
         self._recorded = bytearray()
         self._identity_keys = self._encoding.identity
         self._identified = False
+        self._identity: ObjectIdentity | None = None
         self._past_head = False
         self._inflated = 0
         self._stream_ended = False
@@ -297,8 +298,7 @@ class DatasetScanner:
         else:
             self._scan(data)
         if not self._identified:
-            captured = self._captured
-            self._identified = all(key in captured for key in self._identity_keys)
+            self._identified = self._captured.keys() >= self._identity_keys
             if not self._identified and self._base > DATASET_HEAD_BYTES_MAX:
                 raise DatasetRefused("the UIDs of study, series and instance do not come early enough")
 
@@ -331,14 +331,16 @@ class DatasetScanner:
         Raises:
             DatasetRefused: one of them is missing, empty or not a UID.
         """
-        sop_class, sop_instance, study, series = self._identity_keys
-        return ObjectIdentity(
-            study_uid=self._uid(study, "StudyInstanceUID"),
-            series_uid=self._uid(series, "SeriesInstanceUID"),
-            sop_instance_uid=self._uid(sop_instance, "SOPInstanceUID"),
-            sop_class_uid=self._uid(sop_class, "SOPClassUID"),
-            transfer_syntax_uid=self._syntax.uid,
-        )
+        if self._identity is None:  # a value that was captured does not change any more
+            sop_class, sop_instance, study, series = self._identity_keys
+            self._identity = ObjectIdentity(
+                study_uid=self._uid(study, "StudyInstanceUID"),
+                series_uid=self._uid(series, "SeriesInstanceUID"),
+                sop_instance_uid=self._uid(sop_instance, "SOPInstanceUID"),
+                sop_class_uid=self._uid(sop_class, "SOPClassUID"),
+                transfer_syntax_uid=self._syntax.uid,
+            )
+        return self._identity
 
     def _uid(self, key: int, name: str) -> UID:
         found = self._captured.get(key)

@@ -6,7 +6,7 @@ The rows are written by ``tools/generate_sop_classes.py``; a test compares. Priv
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final
+from typing import Final, TypeAlias
 
 from leadglass.base.ids import UID
 
@@ -115,6 +115,9 @@ _ROWS: Final[tuple[TransferSyntax, ...]] = (
 
 TRANSFER_SYNTAXES: Final[Mapping[str, TransferSyntax]] = MappingProxyType({row.uid: row for row in _ROWS})
 """Every transfer syntax of the standard by UID, retired ones included."""
+
+PrivateSyntaxes: TypeAlias = Mapping[str, TransferSyntax]
+"""Transfer syntaxes that a site's configuration adds, by UID."""
 
 STORABLE_TRANSFER_SYNTAXES: Final[tuple[UID, ...]] = tuple(row.uid for row in _ROWS if row.storable)
 """What an acceptor of storage takes, as sent."""

@@ -9,6 +9,7 @@ import click
 from leadglass import __version__
 from leadglass.app.cli.console import print_error
 from leadglass.app.control import RemoteError
+from leadglass.app.failures import describe_failure
 from leadglass.base.errors import LeadglassError
 
 _COMMANDS: Final = {
@@ -77,6 +78,10 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output has seen enough
         sys.exit(0)
+    except Exception as error:  # noqa: BLE001 - a bug: say where, never quote what it was about
+        text = describe_failure(type(error), error.__traceback__)
+        print_error(text, "LG-0001", "this is a bug of Leadglass: please report this line", as_json=as_json)
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ import click
 from leadglass.app.cli.console import json_option, print_json
 from leadglass.app.cli.on_site import find_site, read_passphrase, site_option
 from leadglass.app.config import load_settings
+from leadglass.app.failures import install_failure_hooks
 from leadglass.app.hardening import harden_process
 
 
@@ -23,6 +24,7 @@ def command(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
     from leadglass.app.server import Server  # noqa: PLC0415
 
     harden_process()
+    install_failure_hooks()
     paths = find_site(site)
     settings = load_settings(paths.settings)
     passphrase = read_passphrase(settings.keys.provider, passphrase_fd)

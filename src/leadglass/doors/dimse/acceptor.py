@@ -52,11 +52,11 @@ class Acceptor:
 
     def handshake_failed(self, address: str, reason: str) -> None:
         """Put a failed handshake on record; nothing was promised, so a failing log only means that we go on."""
-        self._record_refusal(PeerFacts("", address, "", ""), reason, "")
+        self._record_refusal(PeerFacts("", address, "", ""), reason, "", durable=False)
 
     def connection_refused(self, address: str, reason: str) -> None:
         """Put a connection that was closed before its handshake on record."""
-        self._record_refusal(PeerFacts("", address, "", ""), reason, "")
+        self._record_refusal(PeerFacts("", address, "", ""), reason, "", durable=False)
 
     def serve(self, sock: ssl.SSLSocket, address: str, tls: TLSFacts) -> None:
         """Serve one connection until it is over."""
@@ -258,7 +258,14 @@ class Acceptor:
         while connection.is_open:
             connection.next_event()
 
-    def _record_refusal(self, facts: PeerFacts, reason: str, correlation_id: str) -> None:
+    def _record_refusal(
+        self, facts: PeerFacts, reason: str, correlation_id: str, *, durable: bool = True
+    ) -> None:
+        """Put a refusal on record.
+
+        Strangers who do not even get through the handshake are not worth a wait for the disk each: their entries become
+        durable with the next one that is.
+        """
         try:
             self._services.access.audit.record(
                 AuditEvent(
@@ -273,7 +280,8 @@ class Acceptor:
                     outcome=Outcome.SERIOUS_FAILURE,
                     facts={"reason": reason, "called": facts.called_ae_title, "tls": facts.tls},
                     correlation_id=correlation_id,
-                )
+                ),
+                durable=durable,
             )
         except AuditUnavailable:
             return  # the answer is a refusal already: nothing is released without its record
@@ -340,22 +348,27 @@ class Acceptor:
                 state.connection.abort()
 
     def _end(self, state: AssociationState, ending: str) -> None:
-        services = self._services
+        """Close what the association opened. Everything was answered: what fails here is made good by recovery."""
         try:
             if state.store_session is not None:
                 state.store_session.close_packs()
-        finally:
-            services.access.audit.record(
-                AuditEvent(
-                    code=EventCode.ASSOCIATION_ENDED,
-                    at=services.clock.now(),
-                    actor=actor_of(state.principal),
-                    facts={
-                        "ending": ending,
-                        "objects_stored": state.objects_stored,
-                        "objects_refused": state.objects_refused,
-                    },
-                    correlation_id=state.principal.correlation_id,
-                ),
-                durable=False,  # nothing is answered after it; the next durable event carries it along
-            )
+            self._record_end(state, ending)
+        except LeadglassError:
+            return
+
+    def _record_end(self, state: AssociationState, ending: str) -> None:
+        services = self._services
+        services.access.audit.record(
+            AuditEvent(
+                code=EventCode.ASSOCIATION_ENDED,
+                at=services.clock.now(),
+                actor=actor_of(state.principal),
+                facts={
+                    "ending": ending,
+                    "objects_stored": state.objects_stored,
+                    "objects_refused": state.objects_refused,
+                },
+                correlation_id=state.principal.correlation_id,
+            ),
+            durable=False,  # nothing is answered after it; the next durable event carries it along
+        )
