@@ -107,7 +107,7 @@ class LogReader:
         """Return the highest integer that was recorded as a fact of that name, for one that only ever grows; else 0.
 
         Newest first, and it stops at the first 1024 entries that hold one: so two commands that recorded theirs the
-        other way round are no matter. An entry without the fact costs 2 us.
+        other way round are no matter. An entry without the fact costs 5 us.
 
         Raises:
             IntegrityError: an entry on the way is damaged.

@@ -36,7 +36,11 @@ from leadglass.trust.identity.models import (
 )
 
 VERSION_FACT: Final = "registry_version"
-"""Fact of the audit events ``DEVICE_ENROLLED``, ``DEVICE_REVOKED``, ``SERVICE_STARTED`` and ``SERVICE_STOPPED``."""
+"""Fact of every audit event that tells of a change here, read after the change: ``DEVICE_ENROLLED``, ``DEVICE_REVOKED``.
+
+Events that say it again (``SERVICE_STARTED``, ``SERVICE_STOPPED``, ``ASSOCIATION_ACCEPTED``) keep the newest one near the
+end of the log, where the next start looks first.
+"""
 
 DEVICE_ID: Final = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?", re.ASCII)
 _FINGERPRINT: Final = re.compile(r"[0-9a-f]{64}", re.ASCII)
