@@ -41,8 +41,9 @@ from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, NoteV
 from leadglass.trust.audit.service import FileAuditLog
 from leadglass.trust.audit.signed_note import verifier_key
 from leadglass.trust.certs.authority import CertificateAuthority
-from leadglass.trust.certs.node_key import NodeCredentials, open_node_credentials, write_node_credentials
+from leadglass.trust.certs.node_key import NodeCredentials
 from leadglass.trust.certs.passcode import Argon2Passcodes
+from leadglass.trust.certs.renewal import make_node_certificate, open_node_certificate
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.registry import DeviceRegistry
@@ -122,8 +123,7 @@ def init_site(
     provider = _create_provider(paths, settings, passphrase, environment)
     keys = create_site_keys(paths.ledger, provider, clock)
     authority = CertificateAuthority.create(paths.certs, provider, clock, settings.site.name)
-    issued = authority.issue_server(settings.site.names)
-    write_node_credentials(paths.certs, issued, provider)
+    node_facts = make_node_certificate(paths.node_certificate, authority, settings.site.names, provider)
     DeviceRegistry.create(paths.devices, keys.authenticator("devices"), clock)
     UserRegistry.create(paths.users, keys.authenticator("users"), clock)
     audit = _open_audit(paths, keys, clock)
@@ -139,13 +139,13 @@ def init_site(
             facts={"what": "site made", "version": __version__, "key_provider": settings.keys.provider},
         )
     )
-    for facts, what in ((authority.facts, "certificate authority"), (issued.facts, "node")):
+    for issued, what in ((authority.facts, "certificate authority"), (node_facts, "node")):
         audit.record(
             AuditEvent(
                 code=EventCode.CERTIFICATE_ISSUED,
                 at=clock.now(),
                 actor=actor,
-                facts={"certificate": facts.sha256, "for": what, "serial": facts.serial},
+                facts={"certificate": issued.sha256, "for": what, "serial": issued.serial},
             )
         )
     audit.close()
@@ -187,9 +187,23 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     database = _open_database(paths, settings, keys)
     index = SQLIndex(database, keys, keys)
     access = Access(CedarPolicy.load(), audit, vault, clock)
+    authority = CertificateAuthority.open(paths.certs, provider, clock)
+    credentials, renewed = open_node_certificate(
+        paths.node_certificate, authority, settings.site.names, provider, clock
+    )
+    if renewed is not None:
+        facts: dict[str, str | int | bool] = {
+            "certificate": renewed.sha256,
+            "serial": renewed.serial,
+            "for": "node, renewed",
+        }
+        actor = Actor(principal_id=SERVICE.principal_id)
+        audit.record(AuditEvent(code=EventCode.CERTIFICATE_ISSUED, at=clock.now(), actor=actor, facts=facts))
     users = UserRegistry(paths.users, keys.authenticator("users"), clock)
     passcodes = Argon2Passcodes()
-    private = {uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes}
+    private = {
+        uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes
+    }
     recovery = Recovery(access, vault, index, private)
     recovered = recovery.replay(SERVICE)
     writer = IndexWriter(index)
@@ -200,8 +214,8 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         clock=clock,
         provider=provider,
         keys=keys,
-        authority=CertificateAuthority.open(paths.certs, provider, clock),
-        credentials=open_node_credentials(paths.certs, provider),
+        authority=authority,
+        credentials=credentials,
         registry=DeviceRegistry(
             paths.devices, keys.authenticator("devices"), clock, (settings.dimse.ae_title,)
         ),

@@ -43,6 +43,11 @@ class SitePaths:
         return self.root / "certs"
 
     @property
+    def node_certificate(self) -> Path:
+        """Folder of the node's own key and certificate."""
+        return self.certs / "node"
+
+    @property
     def authority(self) -> Path:
         """Certificate of the site's authority: what devices trust."""
         return self.certs / "ca.pem"

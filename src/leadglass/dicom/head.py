@@ -41,6 +41,12 @@ _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII)
 _DATE_TIME_CHARACTERS_MAX: Final = 28
 """Of a range of TM; a longer value is none (PS3.5 6.2), and must not be kept in a cache."""
 
+_SHAPES_REMEMBERED: Final = 128
+"""Sets of elements of which is remembered which rows they fill."""
+_SHORT_VALUE: Final = 32
+"""Octets of a value whose column is remembered; the objects of a study repeat few of them."""
+_LENGTHS: Final = tuple(n.to_bytes(2, "little") for n in range(256))
+
 _BINARY_INTEGERS: Final = {"US": "H", "UL": "I", "SS": "h", "SL": "i"}
 _SWAPPED_OCTETS: Final = {"US": 2, "SS": 2, "AT": 2, "OW": 2, "UL": 4, "SL": 4, "FL": 4, "FD": 8}
 _TEXT_VRS: Final = frozenset(
@@ -75,11 +81,25 @@ class _Row(NamedTuple):
     short_header: bytes
 
 
-class _Rows(NamedTuple):
+class _Rows:
     """The rows of a level in the order of a data set, and its columns while nothing is known."""
 
-    rows: tuple[_Row, ...]
-    columns: dict[str, PlainValue]
+    __slots__ = ("_present", "columns", "rows")
+
+    def __init__(self, rows: tuple[_Row, ...], columns: dict[str, PlainValue]) -> None:
+        self.rows = rows
+        self.columns = columns
+
+        @lru_cache(maxsize=_SHAPES_REMEMBERED)
+        def present(keys: tuple[int, ...]) -> tuple[_Row, ...]:
+            known = frozenset(keys)
+            return tuple(row for row in rows if row.key in known)
+
+        self._present = present
+
+    def present(self, keys: tuple[int, ...]) -> tuple[_Row, ...]:
+        """Return the rows of which there is a value. The objects of a series have the same."""
+        return self._present(keys)
 
 
 def _prepare(*levels: Level, big_endian: bool) -> _Rows:
@@ -102,6 +122,29 @@ _VR_NAMES: Final = tuple(
 )
 _PATIENT_ID: Final = BY_KEYWORD["PatientID"]
 _ISSUER: Final = BY_KEYWORD["IssuerOfPatientID"]
+
+
+def _plain(vr: str, as_expected: bool, big_endian: bool, raw: bytes) -> PlainValue:
+    """Return the value of a column, or None where it does not fit. Source: PS3.5 6.2."""
+    number = _BINARY_INTEGERS.get(vr)
+    if number is not None:
+        if not as_expected or len(raw) != struct.calcsize(number):
+            return None
+        value: int = struct.unpack((">" if big_endian else "<") + number, raw)[0]
+        return value
+    text = raw.decode("latin-1").strip(" \0")
+    if vr == "IS":
+        return integer_of(text)
+    if vr in {"DA", "TM"}:
+        return _first_instant(vr, text) if len(text) <= _DATE_TIME_CHARACTERS_MAX else None
+    return text if _CODE_STRING.fullmatch(text) else None
+
+
+_plain_remembered: Final = lru_cache(maxsize=1024)(_plain)
+
+_PATIENTS_REMEMBERED: Final = 64
+_patient: Final[dict[tuple[bytes, bytes, bytes], str]] = {}
+"""References of the patients whose objects are coming in; guarded by the interpreter: each use is one step."""
 
 
 class ScannedHead:
@@ -157,7 +200,22 @@ class ScannedHead:
 
     def patient_reference(self) -> str:
         """Patient ID and issuer, folded, joined by ``^^^`` as HL7 does (CX); empty without a Patient ID."""
-        patient_id, issuer = (" ".join(self._tokens(a, self._raw(a))) for a in (_PATIENT_ID, _ISSUER))
+        patient_id, issuer = self._raw(_PATIENT_ID), self._raw(_ISSUER)
+        if len(patient_id) > _SHORT_VALUE or len(issuer) > _SHORT_VALUE:
+            return self._patient_reference(patient_id, issuer)
+        # One patient's objects follow one another, so one is enough to remember; it is no more than what is under way.
+        key = (patient_id, issuer, self._character_set)
+        remembered = _patient.get(key)
+        if remembered is None:
+            remembered = self._patient_reference(patient_id, issuer)
+            if len(_patient) >= _PATIENTS_REMEMBERED:
+                _patient.clear()
+            _patient[key] = remembered
+        return remembered
+
+    def _patient_reference(self, raw_id: bytes, raw_issuer: bytes) -> str:
+        patient_id = " ".join(self._tokens(_PATIENT_ID, raw_id))
+        issuer = " ".join(self._tokens(_ISSUER, raw_issuer))
         return f"{patient_id}^^^{issuer}" if patient_id and issuer else patient_id
 
     def _raw(self, attribute: Attribute) -> bytes:
@@ -173,40 +231,23 @@ class ScannedHead:
         sealed: list[bytes] = []
         if self._character_set:
             sealed.append(_element(b"\x08\x00\x05\x00", "CS", self._character_set))
-        for key, attribute, kind, code, header, short_header in prepared.rows:
-            found = captured.get(key)
-            if found is None:
-                continue
-            vr, raw = found
-            if kind is Kind.PLAIN:
-                plain[attribute.column] = self._plain(attribute, vr in (code, 0), raw)
-            elif kind is Kind.TOKEN:
+        is_plain, is_token = Kind.PLAIN, Kind.TOKEN
+        for key, attribute, kind, code, header, short_header in prepared.present(tuple(captured)):
+            vr, raw = captured[key]
+            as_expected = vr in (code, 0)
+            size = len(raw)
+            if kind is is_plain:
+                column_of = _plain_remembered if size <= _SHORT_VALUE else _plain
+                plain[attribute.column] = column_of(attribute.vr, as_expected, self._big_endian, raw)
+            elif kind is is_token:
                 values = self._tokens(attribute, raw)
                 if values:
                     tokens[attribute.keyword] = values
-            size = len(raw)
-            if short_header and vr in (code, 0) and not size & 1 and size <= 0xFFFF:
-                sealed.append(short_header + size.to_bytes(2, "little") + raw)
+            if short_header and as_expected and not size & 1 and size <= 0xFF:
+                sealed += (short_header, _LENGTHS[size], raw)
             else:
                 sealed.append(self._sealed(header, attribute, vr, raw))
         return LevelHead(plain, tokens, b"".join(sealed))
-
-    def _plain(self, attribute: Attribute, as_expected: bool, raw: bytes) -> PlainValue:
-        """Return the value of a column, or None where it does not fit. Source: PS3.5 6.2."""
-        number = _BINARY_INTEGERS.get(attribute.vr)
-        if number is not None:
-            size = struct.calcsize(number)
-            if not as_expected or len(raw) != size:
-                return None
-            order = ">" if self._big_endian else "<"
-            value: int = struct.unpack(order + number, raw)[0]
-            return value
-        text = raw.decode("latin-1").strip(" \0")
-        if attribute.vr == "IS":
-            return integer_of(text)
-        if attribute.vr in {"DA", "TM"}:
-            return _first_instant(attribute.vr, text) if len(text) <= _DATE_TIME_CHARACTERS_MAX else None
-        return text if _CODE_STRING.fullmatch(text) else None
 
     def _tokens(self, attribute: Attribute, raw: bytes) -> tuple[str, ...]:
         """Return the folded values of an attribute, each once."""

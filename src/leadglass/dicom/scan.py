@@ -298,7 +298,11 @@ class DatasetScanner:
         else:
             self._scan(data)
         if not self._identified:
-            self._identified = self._captured.keys() >= self._identity_keys
+            captured = self._captured
+            first, second, third, fourth = self._identity_keys
+            self._identified = (
+                first in captured and second in captured and third in captured and fourth in captured
+            )
             if not self._identified and self._base > DATASET_HEAD_BYTES_MAX:
                 raise DatasetRefused("the UIDs of study, series and instance do not come early enough")
 

@@ -65,10 +65,11 @@ def _store(
             incoming.write(chunk)
         incoming.finish()
     except LeadglassError as error:
-        incoming.abort()
         if not connection.is_open:
             raise
         return error.dimse_status, str(error)
+    finally:
+        incoming.abort()  # harmless when it is committed
     return SUCCESS, ""
 
 
