@@ -38,6 +38,7 @@ from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.service import SQLJobQueue
 from leadglass.store.vault.service import FileVault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, NoteVerifier
+from leadglass.trust.audit.reader import LogReader
 from leadglass.trust.audit.service import FileAuditLog
 from leadglass.trust.audit.signed_note import verifier_key
 from leadglass.trust.certs.authority import CertificateAuthority
@@ -46,7 +47,7 @@ from leadglass.trust.certs.passcode import Argon2Passcodes
 from leadglass.trust.certs.renewal import make_node_certificate, open_node_certificate
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.identity.registry import DeviceRegistry
+from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
 from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.trust.identity.users import UserRegistry
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
@@ -126,7 +127,7 @@ def init_site(
     node_facts = make_node_certificate(paths.node_certificate, authority, settings.site.names, provider)
     DeviceRegistry.create(paths.devices, keys.authenticator("devices"), clock)
     UserRegistry.create(paths.users, keys.authenticator("users"), clock)
-    audit = _open_audit(paths, keys, clock)
+    audit = _open_audit(paths, keys, clock, must_exist=False)
     signer = keys.checkpoint_signer()
     vkey = verifier_key(audit_origin(keys), signer.algorithm, signer.public_key)
     (paths.certs / AUDIT_VERIFIER_FILE).write_text(vkey + "\n", encoding="ascii")
@@ -172,7 +173,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     try:
         provider = open_provider(paths, settings, passphrase, environment)
         keys = open_site_keys(paths.ledger, provider, clock)
-        audit = _open_audit(paths, keys, clock)
+        audit = _open_audit(paths, keys, clock, must_exist=True)
     except BaseException:
         lock.release()
         raise
@@ -217,7 +218,12 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         authority=authority,
         credentials=credentials,
         registry=DeviceRegistry(
-            paths.devices, keys.authenticator("devices"), clock, (settings.dimse.ae_title,)
+            paths.devices,
+            keys.authenticator("devices"),
+            clock,
+            (settings.dimse.ae_title,),
+            # A registry that is older than what the log knows was put back: it would let revoked devices in.
+            minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
         ),
         users=users,
         user_identity=UserIdentityService(users, passcodes, _token_verifier(paths, settings, clock), clock),
@@ -314,11 +320,17 @@ def _required(passphrase: Secret | None) -> Secret:
     return passphrase
 
 
-def _open_audit(paths: SitePaths, keys: SiteKeys, clock: Clock) -> FileAuditLog:
+def _open_audit(paths: SitePaths, keys: SiteKeys, clock: Clock, *, must_exist: bool) -> FileAuditLog:
     signer = keys.checkpoint_signer()
     verifiers = audit_verifiers(keys)
     return FileAuditLog(
-        paths.audit, audit_origin(keys), keys.audit_cipher, signer, clock, verifiers=verifiers
+        paths.audit,
+        audit_origin(keys),
+        keys.audit_cipher,
+        signer,
+        clock,
+        verifiers=verifiers,
+        must_exist=must_exist,
     )
 
 

@@ -30,6 +30,7 @@ from leadglass.trust.certs.authority import IssuedCertificate
 from leadglass.trust.certs.bundle import write_pem
 from leadglass.trust.certs.inventory import inventory
 from leadglass.trust.identity.models import Device, DeviceRole
+from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.policy.interfaces import Permission
 
 _SHOWN_MAX = 10_000
@@ -150,6 +151,7 @@ def device_enrol(node: Node, arguments: JSON, _tell: Tell) -> JSON:
         grant,
         EventCode.DEVICE_ENROLLED,
         facts={
+            VERSION_FACT: node.registry.version,
             "device": device.device_id,
             "ae_title": device.ae_title,
             "roles": ", ".join(asked.roles),
@@ -218,7 +220,11 @@ def device_revoke(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     node.access.record(
         grant,
         EventCode.DEVICE_REVOKED,
-        facts={"device": device.device_id, "ae_title": device.ae_title},
+        facts={
+            VERSION_FACT: node.registry.version,
+            "device": device.device_id,
+            "ae_title": device.ae_title,
+        },
     )
     return {"device": _device_json(device)}
 

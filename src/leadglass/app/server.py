@@ -2,14 +2,14 @@
 
 import signal
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final
 
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.control import ControlServer
 from leadglass.app.operations import OPERATIONS
 from leadglass.archive.access import actor_of
-from leadglass.base.errors import AuditUnavailable, LeadglassError
+from leadglass.base.errors import LeadglassError
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
@@ -19,10 +19,12 @@ from leadglass.doors.dimse.listener import Listener
 from leadglass.doors.dimse.services import Services
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode
 from leadglass.trust.certs.tls import client_context, server_context
+from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.wire.ul.negotiation import LocalParameters
 
 _TICK_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
+_WORKER_SECONDS: Final = 5.0
 
 
 def local_parameters() -> LocalParameters:
@@ -70,10 +72,14 @@ class Server:
             Acceptor(services),
             connections_max=node.settings.dimse.associations_max,
         )
-        self._delivery = CommitmentDelivery(services)
+        delivery = CommitmentDelivery(services)
         self._control = ControlServer(node.paths.control_socket, node, OPERATIONS)
         self._stopping = threading.Event()
-        self._ticker = threading.Thread(target=self._tick_forever, name="ticker", daemon=True)
+        # Delivery waits for other people's devices; the log must be signed meanwhile.
+        self._workers = [
+            threading.Thread(target=self._repeat, args=(node.audit.seal,), name="audit-seal", daemon=True),
+            threading.Thread(target=self._repeat, args=(delivery.deliver_due,), name="commitment", daemon=True),
+        ]
 
     def start(self) -> None:
         """Open the doors.
@@ -82,19 +88,23 @@ class Server:
             ConfigurationError: the port is taken.
             AuditUnavailable: the start cannot be put on record.
         """
-        self._record(EventCode.SERVICE_STARTED)
+        self._record(EventCode.SERVICE_STARTED, {VERSION_FACT: self.node.registry.version})
         self._control.start()
         self.listener.start()
-        self._ticker.start()
+        for worker in self._workers:
+            worker.start()
 
     def stop(self) -> None:
         """Close the doors, let associations end, and close the site."""
         self._stopping.set()
         self.listener.stop(_DRAIN_SECONDS)
         self._control.stop()
-        self._ticker.join()
-        self._record(EventCode.SERVICE_STOPPED)
-        self.node.close()
+        for worker in self._workers:
+            worker.join(_WORKER_SECONDS)
+        try:
+            self._record(EventCode.SERVICE_STOPPED)
+        finally:
+            self.node.close()
 
     def run(self, ready: Callable[[int], None]) -> None:
         """Serve until SIGTERM or SIGINT; ``ready`` is called with the port when the doors are open."""
@@ -110,15 +120,15 @@ class Server:
         stop.wait()
         self.stop()
 
-    def _tick_forever(self) -> None:
+    def _repeat(self, work: Callable[[], object]) -> None:
         while not self._stopping.wait(_TICK_SECONDS):
             try:
-                self.node.audit.seal()
-                self._delivery.deliver_due()
-            except AuditUnavailable:
-                continue  # every door fails closed by itself; `status` shows it
+                work()
             except LeadglassError:
-                continue  # one job failed and is kept for the next try
+                # A log that takes nothing closes every door by itself, and `status` shows it; a report that was not
+                # delivered is kept for the next try.
+                continue
 
-    def _record(self, code: EventCode) -> None:
-        self.node.audit.record(AuditEvent(code=code, at=self.node.clock.now(), actor=actor_of(SERVICE)))
+    def _record(self, code: EventCode, facts: Mapping[str, str | int | bool] | None = None) -> None:
+        event = AuditEvent(code=code, at=self.node.clock.now(), actor=actor_of(SERVICE), facts=facts or {})
+        self.node.audit.record(event)

@@ -24,6 +24,7 @@ from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
 from leadglass.trust.certs.tls import TLSFacts
 from leadglass.trust.identity.models import PeerFacts, Principal, Unrecognised
+from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.identity.user_identity import UserIdentityClaim, UserIdentityRefused
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.assembly import CommandReceived
@@ -172,7 +173,12 @@ class Acceptor:
                     code=EventCode.ASSOCIATION_ACCEPTED,
                     at=services.clock.now(),
                     actor=actor_of(principal),
-                    facts={"contexts": accepted, "of": len(rq.presentation_contexts), "tls": facts.tls},
+                    facts={
+                        VERSION_FACT: services.directory.version,
+                        "contexts": accepted,
+                        "of": len(rq.presentation_contexts),
+                        "tls": facts.tls,
+                    },
                     correlation_id=principal.correlation_id,
                 )
             )

@@ -73,7 +73,9 @@ def get_contexts(
         others: classes that might come all the same, one context each while there is room.
         transfer_syntaxes: most wanted first.
     """
-    wanted: list[tuple[str, tuple[str, ...]]] = [(uid, (syntax,)) for syntax in transfer_syntaxes for uid in present]
+    wanted: list[tuple[str, tuple[str, ...]]] = [
+        (uid, (syntax,)) for syntax in transfer_syntaxes for uid in present
+    ]
     wanted += [(uid, tuple(transfer_syntaxes)) for uid in others if uid not in present]
     chosen = wanted[:_GET_STORAGE_CONTEXTS_MAX]
     contexts = [PresentationContextRQ(1, STUDY_ROOT_GET, _SYNTAXES)]

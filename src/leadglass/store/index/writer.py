@@ -29,6 +29,9 @@ of 16, 27 in groups of 64 and more."""
 GROUP_ROWS_MAX: Final = 128
 """Rows of one transaction."""
 
+REMEMBERED_MIN: Final = 4096
+"""UIDs admitted last, of which at least so many are remembered: twice as many at most, some 100 octets each."""
+
 OnDone = Callable[[LeadglassError | None], None]
 """Called on the writing thread when the row is committed; with an error when the writer was closed before."""
 
@@ -61,6 +64,10 @@ class IndexWriter:
         # Guarded by _state, but for reads of _pending under _admitting, which alone adds to it.
         self._waiting: deque[_Waiting] = deque()
         self._pending: dict[str, IndexEntry] = {}
+        # UIDs of the rows from number _recent_from on, in two generations; guarded by _admitting.
+        self._recent: set[str] = set()
+        self._recent_before: set[str] = set()
+        self._recent_from = 0
         self._enqueued = 0
         self._committed = 0
         self._wanted = 0  # rows up to this number somebody waits for
@@ -71,6 +78,11 @@ class IndexWriter:
         self._closing = False
         self._thread = threading.Thread(target=self._run, name="index-writer", daemon=True)
         self._thread.start()
+
+    @property
+    def admitted(self) -> int:
+        """Rows admitted so far: to be noted before a ``lookup``, for ``admit``."""
+        return self._enqueued
 
     def lookup(self, sop_instance_uid: UID) -> InstanceRecord | None:
         """Return the instance of that UID, whether its row is committed or waits.
@@ -83,8 +95,16 @@ class IndexWriter:
         # A row leaves the waiting ones after its commit, so it is seen in one place or the other.
         return _record(waiting) if waiting is not None else self._index.lookup(sop_instance_uid)
 
-    def admit(self, entry: IndexEntry, on_done: OnDone | None = None) -> InstanceRecord | None:
+    def admit(
+        self, entry: IndexEntry, on_done: OnDone | None = None, *, free_since: int | None = None
+    ) -> InstanceRecord | None:
         """Admit an entry, or return who holds its UID.
+
+        Args:
+            entry: to add.
+            on_done: called when its row is committed.
+            free_since: what ``admitted`` was before a ``lookup`` that found its UID free. Then only what was admitted
+                since is looked at, which takes 1 us instead of the 20 to 60 us of a look-up in the database.
 
         Returns:
             None when it is admitted: it is visible to whoever calls ``barrier`` first. Else the instance that holds
@@ -98,9 +118,11 @@ class IndexWriter:
         with self._admitting:
             # Two threads with the same UID pass here one after the other.
             self._require_health()
-            held = self.lookup(entry.head.identity.sop_instance_uid)
-            if held is not None:
-                return held
+            uid = entry.head.identity.sop_instance_uid
+            if free_since is None or free_since < self._recent_from or self._is_recent(uid):
+                held = self.lookup(uid)
+                if held is not None:
+                    return held
             self._append(_Waiting(prepared, on_done))
         return None
 
@@ -166,6 +188,16 @@ class IndexWriter:
         if self._failure is not None:
             raise self._failure
 
+    def _is_recent(self, uid: str) -> bool:
+        return uid in self._recent or uid in self._recent_before
+
+    def _remember(self, uid: str) -> None:
+        self._recent.add(uid)
+        if len(self._recent) >= REMEMBERED_MIN:
+            # Rows from here on are in the new generation; those of the one before stay until it is full.
+            self._recent_from = self._enqueued - len(self._recent)
+            self._recent_before, self._recent = self._recent, set()
+
     def _append(self, waiting: _Waiting) -> None:
         entry = waiting.prepared.entry
         with self._state:
@@ -180,6 +212,7 @@ class IndexWriter:
             self._waiting.append(waiting)
             self._pending.setdefault(entry.head.identity.sop_instance_uid, entry)
             self._enqueued += 1
+            self._remember(entry.head.identity.sop_instance_uid)
             if self._idle and self._has_work():
                 self._state.notify_all()
 

@@ -63,6 +63,11 @@ class TokenVerifier(Protocol):
 class DeviceDirectory(Protocol):
     """The enrolled devices, as doors and archive see them. Thread-safe."""
 
+    @property
+    def version(self) -> int:
+        """Counts up with every change: what the audit log notes, so that an older registry put back is noticed."""
+        ...
+
     def resolve(self, facts: PeerFacts) -> Principal | Unrecognised:
         """Say who is at the other end.
 
