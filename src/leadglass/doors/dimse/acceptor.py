@@ -28,7 +28,16 @@ from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.identity.user_identity import UserIdentityClaim, UserIdentityRefused
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.assembly import CommandReceived
-from leadglass.wire.dimse.messages import CCancelRQ, CEchoRQ, CFindRQ, CGetRQ, CMoveRQ, CStoreRQ, NActionRQ
+from leadglass.wire.dimse.messages import (
+    CCancelRQ,
+    CEchoRQ,
+    CFindRQ,
+    CGetRQ,
+    CMoveRQ,
+    CStoreRQ,
+    NActionRQ,
+    NEventReportRSP,
+)
 from leadglass.wire.dimse.uids import STORAGE_COMMITMENT_PUSH_MODEL_SOP_CLASS, VERIFICATION_SOP_CLASS
 from leadglass.wire.ul.association import Association
 from leadglass.wire.ul.negotiation import Offer, Roles, negotiate, refusal
@@ -348,6 +357,8 @@ class Acceptor:
                 retrieve_scp.serve_move(services, state, event.context_id, message)
             case NActionRQ() as message:
                 commitment_scp.serve(services, state, event.context_id, message)
+            case NEventReportRSP():
+                commitment_scp.report_answered(services, state, event)
             case CCancelRQ():
                 pass  # of an operation that has ended already: PS3.7 9.3.2.3 asks for nothing
             case _:
@@ -356,6 +367,7 @@ class Acceptor:
     def _end(self, state: AssociationState, ending: str) -> None:
         """Close what the association opened. Everything was answered: what fails here is made good by recovery."""
         try:
+            commitment_scp.give_back_reports(self._services, state)
             if state.store_session is not None:
                 state.store_session.close_packs()
             self._record_end(state, ending)

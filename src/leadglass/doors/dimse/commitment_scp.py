@@ -4,11 +4,12 @@ The request is a durable job before it is answered. A device that listens gets i
 (``commitment_scu``); one that does not gets it on this association, right behind the response.
 """
 
-from leadglass.base.errors import LeadglassError, PeerRefused, PeerUnreachable
+from leadglass.base.errors import LeadglassError
 from leadglass.dicom.commitment import parse_action
-from leadglass.doors.dimse.commitment_scu import report
+from leadglass.doors.dimse.commitment_scu import objection_of, send_report
 from leadglass.doors.dimse.services import AssociationState, Services
-from leadglass.wire.dimse.messages import NActionRQ, NActionRSP, objection
+from leadglass.wire.dimse.assembly import CommandReceived
+from leadglass.wire.dimse.messages import NActionRQ, NActionRSP, NEventReportRSP, objection
 from leadglass.wire.dimse.status import SUCCESS
 from leadglass.wire.dimse.uids import (
     STORAGE_COMMITMENT_PUSH_MODEL_SOP_CLASS,
@@ -55,19 +56,46 @@ def serve(services: Services, state: AssociationState, context_id: int, message:
         ),
     )
     if status == SUCCESS and not listens and device_id:
-        _report_here(services, state, context_id, device_id)
+        # What is owed from before comes along: reports that an earlier association ended without taking.
+        state.reports.waiting.extend((context_id, owed) for owed in services.commitment.due(device_id))
+        _report_next(services, state)
 
 
-def _report_here(services: Services, state: AssociationState, context_id: int, device_id: str) -> None:
-    """Deliver what is owed to a device that does not listen, earlier reports that it did not take included."""
-    for pending in services.commitment.due(device_id):
-        event = services.commitment.evaluate(state.principal, pending.request)
-        try:
-            report(services, state.connection, context_id, event)
-        except PeerRefused as error:
-            services.commitment.settle(pending, str(error))
-        except PeerUnreachable:
-            services.commitment.settle(pending, "the device went away before its report")
-            raise
-        else:
-            services.commitment.settle(pending, "")
+def report_answered(services: Services, state: AssociationState, event: CommandReceived) -> None:
+    """Take the answer to a report, and send the next."""
+    if event.has_dataset:
+        state.connection.small_dataset()
+    sent, response = state.reports.sent, event.message
+    if (
+        sent is None
+        or not isinstance(response, NEventReportRSP)
+        or response.message_id_being_responded_to != state.reports.message_id
+    ):
+        state.connection.abort()  # an answer to nothing that was asked
+        return
+    state.reports.sent = None
+    services.commitment.settle(sent, objection_of(response))
+    _report_next(services, state)
+
+
+def give_back_reports(services: Services, state: AssociationState) -> None:
+    """Keep what the device did not take for its next association: it may release whenever it likes."""
+    reports = state.reports
+    left = [pending for _, pending in reports.waiting]
+    if reports.sent is not None:
+        left.append(reports.sent)
+    reports.sent = None
+    reports.waiting.clear()
+    for pending in left:
+        services.commitment.settle(pending, "the association ended before the device took its report")
+
+
+def _report_next(services: Services, state: AssociationState) -> None:
+    """Send the next report, if none is out. Its answer comes whenever it comes: the device may ask on meanwhile."""
+    reports = state.reports
+    if reports.sent is not None or not reports.waiting:
+        return
+    context_id, reports.sent = reports.waiting.popleft()
+    event = services.commitment.evaluate(state.principal, reports.sent.request)
+    reports.message_id = reports.message_id % 0xFFFF + 1
+    send_report(services, state.connection, context_id, event, reports.message_id)

@@ -23,11 +23,12 @@ _SYNTAXES: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _MESSAGE_ID: Final = 1
 
 
-def report(services: Services, connection: Connection, context_id: int, event: CommitmentEvent) -> None:
-    """Send one report on an open association and wait until it is taken.
+def send_report(
+    services: Services, connection: Connection, context_id: int, event: CommitmentEvent, message_id: int
+) -> None:
+    """Send one report on an open association.
 
     Raises:
-        PeerRefused: it was answered with a failure, or with something else.
         PeerUnreachable: the association ended.
     """
     syntax = connection.association.contexts[context_id].transfer_syntax
@@ -35,7 +36,7 @@ def report(services: Services, connection: Connection, context_id: int, event: C
     connection.send_message(
         context_id,
         NEventReportRQ(
-            _MESSAGE_ID,
+            message_id,
             STORAGE_COMMITMENT_PUSH_MODEL_SOP_CLASS,
             STORAGE_COMMITMENT_PUSH_MODEL_SOP_INSTANCE,
             event.event_type_id,
@@ -43,6 +44,17 @@ def report(services: Services, connection: Connection, context_id: int, event: C
         ),
         (data,),
     )
+
+
+def objection_of(response: NEventReportRSP) -> str:
+    """Return why the device did not take its report; an empty text when it did."""
+    if category(response.status) in {StatusCategory.SUCCESS, StatusCategory.WARNING}:
+        return ""
+    return f"the device answered the report with {response.status:04X}H"
+
+
+def _deliver_on(services: Services, connection: Connection, context_id: int, event: CommitmentEvent) -> None:
+    send_report(services, connection, context_id, event, _MESSAGE_ID)
     answer = connection.next_event()
     if not isinstance(answer, CommandReceived):
         raise PeerUnreachable("the device ended the association instead of taking its report")
@@ -50,8 +62,8 @@ def report(services: Services, connection: Connection, context_id: int, event: C
         connection.small_dataset()
     if not isinstance(answer.message, NEventReportRSP):
         raise PeerRefused("the device answered something else than N-EVENT-REPORT")
-    if category(answer.message.status) not in {StatusCategory.SUCCESS, StatusCategory.WARNING}:
-        raise PeerRefused(f"the device answered the report with {answer.message.status:04X}H")
+    if reason := objection_of(answer.message):
+        raise PeerRefused(reason)
 
 
 class CommitmentDelivery:
@@ -90,7 +102,7 @@ class CommitmentDelivery:
         ) as connection:
             if 1 not in connection.association.contexts:
                 raise PeerRefused("the device does not take storage commitment reports")
-            report(services, connection, 1, event)
+            _deliver_on(services, connection, 1, event)
 
     def _peer(self, device: Device) -> Peer:
         return Peer(

@@ -1,11 +1,12 @@
 """What the services of this door work with, and the state of one association."""
 
 import ssl
+from collections import deque
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 from leadglass.archive.access import Access
-from leadglass.archive.commitment import Commitment
+from leadglass.archive.commitment import Commitment, PendingReport
 from leadglass.archive.ingest import Ingest, StoreSession
 from leadglass.archive.query import Finder
 from leadglass.archive.retrieve import Retriever
@@ -49,6 +50,21 @@ class Services:
 
 
 @dataclass(slots=True)
+class Reports:
+    """Storage commitment reports that go out on the association of the request, one after the other.
+
+    Attributes:
+        waiting: those to come, each with the presentation context of its request.
+        sent: the one that is not answered yet.
+        message_id: of the last one sent.
+    """
+
+    waiting: deque[tuple[int, PendingReport]] = field(default_factory=deque[tuple[int, PendingReport]])
+    sent: PendingReport | None = None
+    message_id: int = 0
+
+
+@dataclass(slots=True)
 class AssociationState:
     """One accepted association. Owned by its thread; nothing of it outlives the association."""
 
@@ -61,3 +77,4 @@ class AssociationState:
     objects_stored: int = 0
     objects_refused: int = 0
     relational: frozenset[str] = frozenset()
+    reports: Reports = field(default_factory=Reports)
