@@ -145,7 +145,7 @@ def test_a_refusal_that_cannot_be_recorded_is_no_answer(room: Room) -> None:
 
 
 def test_a_failing_index_is_no_success(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*_: object) -> None:
+    def full(*_: object, **__: object) -> None:
         raise OutOfResources("the index is full")
 
     session = room.session()

@@ -66,7 +66,7 @@ def test_a_crash_in_the_middle_of_replay_changes_nothing(room: Room, tmp_path: P
     crashed.replay()
     # As if the process had died after the rows and events, before the pack was noted as closed.
     with crashed.database.writing(durable=True) as transaction:
-        transaction.execute("DELETE FROM closed_pack", ())
+        transaction.execute("DELETE FROM pack", ())
     crashed.close()
     again = Room(tmp_path / "crashed")
     try:
@@ -81,8 +81,8 @@ def test_a_crash_in_the_middle_of_replay_changes_nothing(room: Room, tmp_path: P
 def test_a_torn_tail_is_cut_and_the_rest_is_whole(room: Room, tmp_path: Path) -> None:
     session = room.session()
     store(session, image(1))
-    unfinished = session.begin(image(2, pixels=300_000).request)
-    unfinished.write(image(2, pixels=300_000).dataset[:250_000])
+    unfinished = session.begin(image(2, pixels=3_000_000).request)
+    unfinished.write(image(2, pixels=3_000_000).dataset[:2_900_000])
     folder = killed(room, tmp_path / "crashed")
     unfinished.abort()
     session.close_packs()

@@ -54,9 +54,6 @@ PROGRESS_BYTES_MIN: Final = 64 * KIB
 """Octets that earn a peer another ``IDLE_SECONDS``: about 1 KiB/s. Slower than any modality, faster than a slow
 loris."""
 
-DIMSE_REPLY_SECONDS: Final = 60.0
-"""Longest wait of our SCU for a response."""
-
 ASSOCIATIONS_MAX: Final = 100
 """Associations at once, over all peers; a further one is rejected as transient (PS3.8 Table 9-21: 2, 3, 2)."""
 
@@ -110,9 +107,6 @@ WILDCARD_CHARACTERS_MAX: Final = 16
 
 PACK_BYTES_MAX: Final = 1 * GIB
 """A pack is closed when the next record would begin beyond this."""
-
-PACK_IDLE_SECONDS: Final = 30.0
-"""An open pack with no append for this long is closed."""
 
 INDEX_QUEUE_MAX: Final = 1024
 """Rows that wait for the index writer; then ingest waits."""
