@@ -283,13 +283,17 @@ class Peer:
         return bytes(octets)
 
     def ended_by_node(self) -> list[int]:
-        """Read until the node closes; return the types of the PDUs that came."""
+        """Read until the node ends it; return the types of the PDUs that came.
+
+        After A-ABORT and A-ASSOCIATE-RJ the node waits for us to close (PS3.8 9.2, Sta13), so they end it.
+        """
         kinds: list[int] = []
         try:
-            while True:
+            while not kinds or kinds[-1] not in {ABORT, ASSOCIATE_RJ}:
                 kinds.append(self.read_pdu()[0])
         except Gone:
-            return kinds
+            pass
+        return kinds
 
     def associate(
         self,
