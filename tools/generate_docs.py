@@ -254,9 +254,14 @@ def limit_rows() -> Iterator[tuple[str, object, str]]:
 
 
 def limits() -> str:
-    return table(
-        ("Limit", "Value", "What and why"), ((code(n), _amount(n, v), why) for n, v, why in limit_rows())
-    )
+    texts = [p.read_text(encoding="utf-8") for p in SOURCE.rglob("*.py") if p.name != "limits.py"]
+    rows = []
+    for name, value, why in limit_rows():
+        used = any(re.search(rf"\b{name}\b", text) for text in texts)
+        rows.append(
+            (code(name), _amount(name, value), why if used else f"*Nothing is held to it yet.* {why}")
+        )
+    return table(("Limit", "Value", "What and why"), rows)
 
 
 def _amount(name: str, value: object) -> str:

@@ -55,7 +55,7 @@ PROGRESS_BYTES_MIN: Final = 64 * KIB
 loris."""
 
 ASSOCIATIONS_MAX: Final = 100
-"""Associations at once, over all peers; a further one is rejected as transient (PS3.8 Table 9-21: 2, 3, 2)."""
+"""Connections at once, over all peers; a further one is closed before its handshake, which would cost more than it says."""
 
 ASSOCIATIONS_PER_ADDRESS_MAX: Final = 32
 """Connections at once from one address, counted before the handshake."""
