@@ -86,6 +86,7 @@ class Acceptor:
                     reason,
                     correlation_id,
                 )
+                self._drain_quietly(connection)  # what ends it, A-ABORT among it, is sent as it is drawn
                 return
             facts = PeerFacts(
                 certificate_sha256=tls.certificate_sha256,

@@ -1,0 +1,56 @@
+"""One node that every attack runs against: it must still be there after each, and must have said nothing in alarm."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+from hostile.peer import Peer
+from running_node import DeviceFiles, Site, site
+
+
+@dataclass
+class Target:
+    """A running node and its devices."""
+
+    site: Site
+    ct: DeviceFiles
+    other: DeviceFiles
+    far: DeviceFiles
+    leaving: DeviceFiles
+
+    @property
+    def pid(self) -> int:
+        assert self.site.process is not None
+        return self.site.process.pid
+
+    @property
+    def errors(self) -> str:
+        return (self.site.root.parent / "serve.err").read_text()
+
+
+@pytest.fixture(scope="session")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Target]:
+    with site(tmp_path_factory.mktemp("hostile")) as node:
+        both = ["store", "query-retrieve"]
+        target = Target(
+            node,
+            ct=node.enrol("ct1", "CT1", both),
+            other=node.enrol("other", "OTHER", both),
+            far=node.enrol("far", "FAR", both, networks=["10.0.0.0/8"]),
+            leaving=node.enrol("leaving", "LEAVING", both),
+        )
+        node.start()
+        yield target
+        assert node.stop() == 0
+        assert target.errors == ""
+
+
+@pytest.fixture
+def target(running: Target) -> Iterator[Target]:
+    yield running
+    assert running.site.process is not None
+    assert running.site.process.poll() is None, "the node is gone"
+    assert running.errors == ""
+    with Peer(running.site, running.ct, source="127.0.0.77") as peer:
+        assert peer.accepted().echo() == 0
+        peer.release()
