@@ -65,6 +65,29 @@ def test_a_stale_page_is_noticed(generator: ModuleType) -> None:
     assert generator.regenerate(stale) == text
 
 
+def test_check_names_the_stale_page_and_writes_nothing(
+    generator: ModuleType,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    page = tmp_path / "docs" / "PAGE.md"
+    page.parent.mkdir()
+    stale = "words\n<!-- begin generated: cipher-suites -->\nold\n<!-- end generated: cipher-suites -->\n"
+    page.write_text(stale, encoding="utf-8")
+    monkeypatch.setattr(generator, "ROOT", tmp_path)
+    monkeypatch.setattr(generator, "DOCS", page.parent)
+    monkeypatch.setattr(sys, "argv", ["generate_docs.py", "--check"])
+    assert generator.main() == 1
+    assert "docs/PAGE.md is stale" in capsys.readouterr().out
+    assert page.read_text(encoding="utf-8") == stale
+    monkeypatch.setattr(sys, "argv", ["generate_docs.py"])
+    assert generator.main() == 0
+    assert "ECDHE-ECDSA-AES256-GCM-SHA384" in page.read_text(encoding="utf-8")
+    monkeypatch.setattr(sys, "argv", ["generate_docs.py", "--check"])
+    assert generator.main() == 0
+
+
 def test_every_generated_block_stands_on_a_page(generator: ModuleType) -> None:
     everything = "".join(page.read_text(encoding="utf-8") for page in PAGES)
     for name in generator.BLOCKS:
