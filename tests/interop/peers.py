@@ -9,14 +9,22 @@ import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
-from pydicom.dataset import Dataset
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.filebase import DicomBytesIO
+from pydicom.filewriter import write_file_meta_info
 from pydicom.uid import UID
 from pynetdicom import AE, evt
-from pynetdicom.association import Association
 from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 from pynetdicom.pdu_primitives import SCP_SCU_RoleSelectionNegotiation
 from pynetdicom.presentation import PresentationContext, build_context, build_role
 
@@ -25,10 +33,12 @@ from running_node import DeviceFiles, Site
 IMPLICIT = "1.2.840.10008.1.2"
 EXPLICIT = "1.2.840.10008.1.2.1"
 BIG_ENDIAN = "1.2.840.10008.1.2.2"
+CT = "1.2.840.10008.5.1.4.1.1.2"
 VERIFICATION = "1.2.840.10008.1.1"
 PATIENT_FIND, PATIENT_MOVE, PATIENT_GET = (f"1.2.840.10008.5.1.4.1.2.1.{n}" for n in (1, 2, 3))
 STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (1, 2, 3))
 
+MAX_PDU = 16382
 Handlers = list[Any]
 
 
@@ -78,10 +88,10 @@ def associate(
     *,
     negotiation: Sequence[Any] = (),
     handlers: Handlers | None = None,
-    max_pdu: int = 16382,
+    max_pdu: int = MAX_PDU,
     called: str = "LEADGLASS",
     calling: str = "",
-) -> Iterator[Association]:
+) -> Iterator[Any]:
     """Open an association to the node, and release it; that both worked is asserted."""
     with associated(
         node,
@@ -107,10 +117,10 @@ def associated(
     *,
     negotiation: Sequence[Any] = (),
     handlers: Handlers | None = None,
-    max_pdu: int = 16382,
+    max_pdu: int = MAX_PDU,
     called: str = "LEADGLASS",
     calling: str = "",
-) -> Iterator[Association]:
+) -> Iterator[Any]:
     """Ask for an association, whatever comes of it; one that is still open at the end is aborted."""
     association = application(calling or device.ae_title).associate(
         "localhost",
@@ -129,20 +139,65 @@ def associated(
             association.abort()
 
 
+def stranger_tls(folder: Path, device: DeviceFiles) -> tuple[ssl.SSLContext, Path]:
+    """Return the context of a server that is not of the site, but trusts it; and the certificate to know it by."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "another archive")])
+    now = datetime.now(UTC)
+    usage = dict.fromkeys(
+        ("content_commitment", "key_encipherment", "data_encipherment", "key_agreement", "crl_sign"), False
+    )
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(
+            x509.KeyUsage(
+                digital_signature=True, key_cert_sign=True, encipher_only=False, decipher_only=False, **usage
+            ),
+            critical=True,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    known_by = folder / "another.cert.pem"
+    known_by.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    key_file = folder / "another.key.pem"
+    key_file.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(device.authority))
+    context.load_cert_chain(known_by, key_file)
+    context.verify_mode = ssl.CERT_REQUIRED
+    return context, known_by
+
+
 @contextmanager
 def listening(
-    device: DeviceFiles, port: int, contexts: Sequence[PresentationContext], handlers: Handlers
+    title: str,
+    port: int,
+    tls: ssl.SSLContext,
+    contexts: Sequence[PresentationContext],
+    handlers: Handlers,
 ) -> Iterator[AE]:
-    """Let the device listen for associations of the node."""
-    entity = application(device.ae_title)
+    """Let an application entity listen for associations."""
+    entity = application(title)
     entity.supported_contexts = list(contexts)
-    server = entity.start_server(
-        ("127.0.0.1", port), block=False, ssl_context=server_tls(device), evt_handlers=handlers
-    )
+    server = entity.start_server(("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=handlers)
+    assert server is not None
     try:
         yield entity
     finally:
         server.shutdown()
+        server.server_close()
 
 
 def contexts_of(encodings: Collection[tuple[str, str]]) -> list[PresentationContext]:
@@ -151,7 +206,7 @@ def contexts_of(encodings: Collection[tuple[str, str]]) -> list[PresentationCont
 
 
 @contextmanager
-def reactor_paused(association: Association) -> Iterator[None]:
+def reactor_paused(association: Any) -> Iterator[None]:
     """Keep the association's own thread from taking the response: as ``Association.send_c_store`` does."""
     association._reactor_checkpoint.clear()
     while not association._is_paused:
@@ -160,16 +215,19 @@ def reactor_paused(association: Association) -> Iterator[None]:
         yield
     finally:
         association._reactor_checkpoint.set()
+        # Else the next call could see it paused when it is just about to go on.
+        while association._is_paused and association.is_established:
+            time.sleep(0.001)
 
 
-def store_raw(association: Association, item: RawObject, message_id: int = 1) -> tuple[int, str]:
+def store_raw(association: Any, item: RawObject, message_id: int = 1) -> tuple[int, str]:
     """Send one object as it is; return the status of the response and its comment."""
     context = next(
         c
         for c in association.accepted_contexts
         if c.abstract_syntax == item.sop_class_uid and item.transfer_syntax_uid in c.transfer_syntax
     )
-    request = C_STORE()
+    request: Any = C_STORE()
     request.MessageID = message_id
     request.AffectedSOPClassUID = UID(item.sop_class_uid)
     request.AffectedSOPInstanceUID = UID(item.sop_instance_uid)
@@ -185,7 +243,7 @@ def store_raw(association: Association, item: RawObject, message_id: int = 1) ->
 def keeping(kept: list[RawObject], status: Callable[[RawObject], int] = lambda _: 0) -> Handlers:
     """Return the handler of a C-STORE that keeps octets."""
 
-    def handle(event: evt.Event) -> int:
+    def handle(event: Any) -> int:
         item = RawObject(
             event.request.AffectedSOPClassUID,
             event.request.AffectedSOPInstanceUID,
@@ -234,3 +292,51 @@ def keys(level: str, **values: str | list[str]) -> Dataset:
     for keyword, value in values.items():
         setattr(identifier, keyword, value)
     return identifier
+
+
+def encoded(dataset: Dataset, syntax: str = EXPLICIT) -> RawObject:
+    """Return a data set of a test as octets; it needs its four UIDs."""
+    octets = encode(dataset, syntax == IMPLICIT, syntax != BIG_ENDIAN)
+    assert octets is not None
+    return RawObject(
+        dataset.SOPClassUID,
+        dataset.SOPInstanceUID,
+        syntax,
+        octets,
+        dataset.StudyInstanceUID,
+        dataset.SeriesInstanceUID,
+    )
+
+
+def composite(study: str, series: str, number: int, **values: Any) -> Dataset:
+    """Return a small object of that study: a CT image unless said otherwise."""
+    dataset = Dataset()
+    dataset.SpecificCharacterSet = "ISO_IR 192"
+    dataset.SOPClassUID = CT
+    dataset.SOPInstanceUID = f"{series}.{number}"
+    dataset.StudyInstanceUID = study
+    dataset.SeriesInstanceUID = series
+    dataset.Modality = "CT"
+    dataset.PatientName = "Interop^Peer"
+    dataset.PatientID = "INTEROP-1"
+    dataset.StudyDate = "20260102"
+    dataset.StudyTime = "030405"
+    dataset.AccessionNumber = "ACC1"
+    dataset.StudyID = "1"
+    dataset.SeriesNumber = 1
+    dataset.InstanceNumber = number
+    for keyword, value in values.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def write_file(item: RawObject, path: Path) -> Path:
+    """Write a Part 10 file as pydicom does."""
+    meta = FileMetaDataset()
+    meta.MediaStorageSOPClassUID = UID(item.sop_class_uid)
+    meta.MediaStorageSOPInstanceUID = UID(item.sop_instance_uid)
+    meta.TransferSyntaxUID = UID(item.transfer_syntax_uid)
+    head = DicomBytesIO()
+    write_file_meta_info(head, meta, enforce_standard=True)
+    path.write_bytes(bytes(128) + b"DICM" + head.getvalue() + item.dataset)
+    return path
