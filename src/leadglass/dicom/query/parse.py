@@ -104,14 +104,15 @@ def parse_retrieve(
     """Return what a C-MOVE or C-GET identifier names.
 
     Only unique keys are looked at; other attributes must not be there (PS3.4 C.4.2.2.1), but real workstations send
-    them empty, and nothing depends on them.
+    them empty, and nothing depends on them. The patient level is taken in the study root too, which has none: Orthanc
+    (1.10) moves patients that way, and a Patient ID names the same objects in either root.
 
     Raises:
         IdentifierRefused: with the reason, without its values.
     """
     dataset = _decode(data, transfer_syntax_uid)
-    model = Model(information_model)
-    level = _level(dataset, model)
+    level = _level(dataset, Model.PATIENT)
+    model = Model.PATIENT if level is Level.PATIENT else Model(information_model)
     charset = values.character_set_of(dataset)
     levels = _MODEL_LEVELS[model]
     given = {key_level: _unique_values(dataset, key_level, charset) for key_level in LEVELS}
