@@ -55,10 +55,17 @@ PROGRESS_BYTES_MIN: Final = 64 * KIB
 loris."""
 
 ASSOCIATIONS_MAX: Final = 100
-"""Connections at once, over all peers; a further one is closed before its handshake, which would cost more than it says."""
+"""Associations at once, over all peers; a further connection is closed when its handshake is done."""
 
 ASSOCIATIONS_PER_ADDRESS_MAX: Final = 32
-"""Connections at once from one address, counted before the handshake."""
+"""Associations at once from one address, counted when the handshake is done."""
+
+HANDSHAKES_MAX: Final = 128
+"""Connections whose TLS handshake is under way, over all addresses; a further one takes the place of the one that has
+waited longest."""
+
+HANDSHAKES_PER_ADDRESS_MAX: Final = 32
+"""The same, of one address: as many as it may have associations."""
 
 PEER_PDU_BYTES_MIN: Final = 128
 """Smallest maximum length of a peer that we send to; below, each octet of data would cost a multiple in headers.
@@ -159,3 +166,7 @@ AUDIT_RECENT_LEAF_BYTES_MAX: Final = 2048
 
 AUDIT_CHECKPOINT_BYTES_MAX: Final = 64 * KIB
 """A signed checkpoint with 16 signatures, post-quantum ones included. Source: C2SP signed-note, "Format"."""
+
+QUARANTINED_PER_UID_MAX: Final = 16
+"""Objects with other content that are kept apart under one SOP Instance UID; a newcomer is compared with each. Further
+ones are refused and on record, but not kept: who sends ever new content must not fill the disk."""

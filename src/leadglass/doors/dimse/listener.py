@@ -1,20 +1,35 @@
 """Accepts connections: TLS with a client certificate or nothing.
 
 One thread accepts; one thread per connection does the handshake and all that follows, so a slow handshake delays
-nobody. Connections are counted before the handshake, per address and in all.
+nobody.
+
+Who has not finished its handshake is nobody yet, and takes no place from an association: it waits in a room of its own.
+When that is full, the one that has waited longest makes room, of the newcomer's own address if that has had its share,
+else of the address that has most. A handshake takes milliseconds, so those who mean it are never the longest there,
+however many connect and stay silent. Associations are counted when the handshake is done, per address and in all.
 """
 
 import contextlib
 import socket
 import ssl
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Iterable
+from typing import Final, Protocol
 
 from leadglass.base.errors import ConfigurationError
-from leadglass.base.limits import ASSOCIATIONS_PER_ADDRESS_MAX, HANDSHAKE_SECONDS, RECEIVE_BUFFER_BYTES
+from leadglass.base.limits import (
+    ASSOCIATIONS_PER_ADDRESS_MAX,
+    HANDSHAKE_SECONDS,
+    HANDSHAKES_MAX,
+    HANDSHAKES_PER_ADDRESS_MAX,
+    RECEIVE_BUFFER_BYTES,
+)
 from leadglass.trust.certs.tls import TLSFacts, failure_words, peer_facts
+
+_CUT_SECONDS: Final = 5.0
+"""How long threads get to notice that their connection was cut."""
 
 
 class ConnectionServer(Protocol):
@@ -59,8 +74,8 @@ class Listener:
         self._server = server
         self._connections_max = connections_max
         self._lock = threading.Lock()
-        self._per_address: Counter[str] = Counter()  # guarded by _lock
-        self._open: set[socket.socket] = set()  # guarded by _lock
+        self._knocking: dict[ssl.SSLSocket, str] = {}  # address by connection, oldest first; guarded by _lock
+        self._open: dict[ssl.SSLSocket, str] = {}  # likewise, after the handshake; guarded by _lock
         self._threads: set[threading.Thread] = set()  # guarded by _lock
         self._socket: socket.socket | None = None
         self._acceptor: threading.Thread | None = None
@@ -94,7 +109,7 @@ class Listener:
 
     @property
     def connection_count(self) -> int:
-        """Connections that are open now."""
+        """Connections that are open now, handshake done."""
         with self._lock:
             return len(self._open)
 
@@ -109,15 +124,13 @@ class Listener:
             self._acceptor.join(timeout=5)
         with self._lock:
             threads = list(self._threads)
-        for thread in threads:
-            thread.join(timeout=seconds / max(len(threads), 1))
+            for tls in self._knocking:
+                _cut(tls)
+        _join(threads, seconds)
         with self._lock:
-            leftover = list(self._open)
-        for sock in leftover:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-        for thread in threads:
-            thread.join(timeout=5)
+            for tls in self._open:
+                _cut(tls)
+        _join(threads, _CUT_SECONDS)
 
     def _accept_forever(self) -> None:
         assert self._socket is not None
@@ -132,45 +145,80 @@ class Listener:
             self._admit(sock, str(peer[0]))
 
     def _admit(self, sock: socket.socket, address: str) -> None:
-        with self._lock:
-            total = len(self._open)
-            crowded = (
-                self._per_address[address] >= ASSOCIATIONS_PER_ADDRESS_MAX or total >= self._connections_max
-            )
-            if not crowded:
-                self._per_address[address] += 1
-                self._open.add(sock)
-        if crowded:
-            sock.close()
-            self._server.connection_refused(address, "too many connections at once")
-            return
-        thread = threading.Thread(
-            target=self._serve, args=(sock, address), name=f"dimse-{address}", daemon=True
-        )
-        with self._lock:
-            self._threads.add(thread)
-        thread.start()
-
-    def _serve(self, sock: socket.socket, address: str) -> None:
-        try:
-            tls = self._handshake(sock, address)
-            if tls is not None:
-                self._server.serve(tls, address, peer_facts(tls))
-        finally:
-            sock.close()
-            with self._lock:
-                self._open.discard(sock)
-                self._threads.discard(threading.current_thread())
-                self._per_address[address] -= 1
-                if not self._per_address[address]:
-                    del self._per_address[address]
-
-    def _handshake(self, sock: socket.socket, address: str) -> ssl.SSLSocket | None:
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER_BYTES)
             sock.settimeout(HANDSHAKE_SECONDS)
-            return self._tls().wrap_socket(sock, server_side=True)
-        except OSError as error:  # ssl.SSLError and TimeoutError among them
+            tls = self._tls().wrap_socket(sock, server_side=True, do_handshake_on_connect=False)
+        except OSError as error:  # ssl.SSLError among them: gone already
+            sock.close()
             self._server.handshake_failed(address, f"TLS handshake: {failure_words(error)}")
-        return None
+            return
+        thread = threading.Thread(
+            target=self._serve, args=(tls, address), name=f"dimse-{address}", daemon=True
+        )
+        with self._lock:
+            self._make_room(address)
+            self._knocking[tls] = address
+            self._threads.add(thread)
+        thread.start()
+
+    def _make_room(self, address: str) -> None:
+        shares = Counter(self._knocking.values())
+        if shares[address] >= HANDSHAKES_PER_ADDRESS_MAX:
+            crowd = address
+        elif len(self._knocking) >= HANDSHAKES_MAX:
+            crowd = shares.most_common(1)[0][0]
+        else:
+            return
+        longest = next(tls for tls, whose in self._knocking.items() if whose == crowd)
+        del self._knocking[longest]
+        _cut(longest)
+
+    def _serve(self, tls: ssl.SSLSocket, address: str) -> None:
+        try:
+            if self._handshake(tls, address) and self._take_place(tls, address):
+                self._server.serve(tls, address, peer_facts(tls))
+        finally:
+            tls.close()
+            with self._lock:
+                self._knocking.pop(tls, None)
+                self._open.pop(tls, None)
+                self._threads.discard(threading.current_thread())
+
+    def _handshake(self, tls: ssl.SSLSocket, address: str) -> bool:
+        try:
+            tls.do_handshake()
+        except OSError as error:  # ssl.SSLError and TimeoutError among them
+            with self._lock:
+                made_room = tls not in self._knocking and not self._stopping.is_set()
+            words = "too many at once, and this one took longest" if made_room else failure_words(error)
+            self._server.handshake_failed(address, f"TLS handshake: {words}")
+            return False
+        return True
+
+    def _take_place(self, tls: ssl.SSLSocket, address: str) -> bool:
+        with self._lock:
+            there = self._knocking.pop(tls, None) is not None
+            crowded = (
+                len(self._open) >= self._connections_max
+                or Counter(self._open.values())[address] >= ASSOCIATIONS_PER_ADDRESS_MAX
+            )
+            if there and not crowded:
+                self._open[tls] = address
+                return True
+        self._server.connection_refused(address, "too many connections at once")
+        return False
+
+
+def _cut(tls: ssl.SSLSocket) -> None:
+    """End the transport under a connection that another thread works on; that thread sees its end, and closes it."""
+    with contextlib.suppress(OSError):
+        # Not SSLSocket.shutdown: it would also take the TLS object away from under the other thread.
+        socket.socket.shutdown(tls, socket.SHUT_RDWR)
+
+
+def _join(threads: Iterable[threading.Thread], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0))
