@@ -137,9 +137,9 @@ def test_a_refusal_that_cannot_be_recorded_is_no_answer(room: Room) -> None:
     session = room.session()
     incoming = session.begin(image().request)
     room.audit.full = True
+    incoming.write(b"\xff" * 64)
+    incoming.write(b"\xff" * 64)  # the rest of the data set is swallowed, so that the answer has its place
     with pytest.raises(AuditUnavailable):
-        incoming.write(b"\xff" * 64)
-    with pytest.raises(LeadglassError):
         incoming.finish()
     assert room.packs() == []
 

@@ -17,6 +17,7 @@ Source: PS3.4 B.2.3 (statuses of C-STORE), PS3.15 A.5.3 (events).
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -30,7 +31,7 @@ from leadglass.base.errors import (
     OutOfResources,
 )
 from leadglass.base.ids import UID
-from leadglass.base.limits import DATASET_HEAD_BYTES_MAX, OBJECT_BYTES_MAX
+from leadglass.base.limits import DATASET_HEAD_BYTES_MAX, OBJECT_BYTES_MAX, QUARANTINED_PER_UID_MAX
 from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.part10 import file_meta
@@ -136,6 +137,7 @@ class StoreSession:
         self.grant = grant
         self.origin = origin
         self._packs: OrderedDict[tuple[UID, bool], PackWriter] = OrderedDict()
+        self._left_to_recovery: set[bytes] = set()
 
     def begin(self, request: StoreRequest) -> "Incoming":
         """Take an object; finish or abort it before the next one begins."""
@@ -210,13 +212,18 @@ class StoreSession:
         if failure is not None:
             raise failure
 
+    def leave_to_recovery(self, pack_id: bytes) -> None:
+        """Never note that pack as closed: it holds a record whose row or event failed. The next start makes them."""
+        self._left_to_recovery.add(pack_id)
+
     def _close_pack(self, pack: PackWriter) -> None:
         # A pack is noted as closed only when its rows and its events are durable: from then on nobody replays it.
         pack.close()
         if pack.record_count:
             self.ingest.writer.barrier()
             self.ingest.access.audit.sync()
-            self.ingest.index.close_pack(pack.pack_id)
+            if pack.pack_id not in self._left_to_recovery:
+                self.ingest.index.close_pack(pack.pack_id)
 
 
 class _Comparison:
@@ -367,6 +374,17 @@ class Incoming:
         if self._comparison is not None:
             return self._finish_existing(record, identity, origin, self._comparison)
         address = record.commit(self._footer(identity, origin))
+        try:
+            return self._admit(identity, origin, address)
+        except DuplicateObject:
+            raise  # kept apart: its row and its event are there
+        except BaseException:
+            self._session.leave_to_recovery(address.pack_id)
+            raise
+
+    def _admit(self, identity: ObjectIdentity, origin: Origin, address: RecordAddress) -> Stored:
+        """Make a durable record visible and put it on record."""
+        ingest = self._session.ingest
         head = ScannedHead.of(self._scanner)
         entry = IndexEntry(
             head=head,
@@ -415,16 +433,23 @@ class Incoming:
                 facts={"octets": self._received},
             )
             return Stored(already_held=True)
-        if self._is_kept_apart(identity, comparison):
+        kept = self._session.ingest.index.quarantined_as(identity.sop_instance_uid)
+        if self._is_kept_apart(kept, comparison):
             raise DuplicateObject("held already with other content; the newcomer was kept apart before")
+        if len(kept) >= QUARANTINED_PER_UID_MAX:
+            raise DuplicateObject("held already with other content; as many as may be are kept apart")
         address = record.commit(self._footer(identity, origin, QUARANTINE_DUPLICATE))
-        self._keep_apart(identity, origin, address)
+        try:
+            self._keep_apart(identity, origin, address)
+        except BaseException:
+            self._session.leave_to_recovery(address.pack_id)
+            raise
         raise DuplicateObject("held already with other content; the newcomer is kept apart")
 
-    def _is_kept_apart(self, identity: ObjectIdentity, comparison: _Comparison) -> bool:
+    def _is_kept_apart(self, kept: Sequence[QuarantineEntry], comparison: _Comparison) -> bool:
         """Tell whether this very newcomer was kept apart before: a sender that tries again must not fill the disk."""
         ingest = self._session.ingest
-        for entry in ingest.index.quarantined_as(identity.sop_instance_uid):
+        for entry in kept:
             sealed = ingest.access.open(self._session.grant, entry.record)
             try:
                 if comparison.is_copy_of(entry, sealed):
@@ -474,7 +499,11 @@ class Incoming:
         self._release()
         if isinstance(error, DuplicateObject) and self._kept_apart:
             return  # on record as quarantined
-        self._session.record_refusal(self._request, error, self._received)
+        try:
+            self._session.record_refusal(self._request, error, self._received)
+        except LeadglassError as unrecorded:
+            # Raised by ``finish``: whoever writes goes on to the end of the data set first.
+            self._failure = unrecorded
 
     def _release(self) -> None:
         if self._record is not None:

@@ -4,7 +4,7 @@ A sealed record carries its own provenance, so its index row *and* the audit eve
 from the pack alone. Every step is idempotent: a row is known by its address, an event by the object id.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Final
@@ -16,7 +16,7 @@ from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.scan import DatasetScanner
 from leadglass.dicom.syntaxes import PrivateSyntaxes, TransferSyntax
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
-from leadglass.store.vault.interfaces import Finding, RecoveredRecord, Vault
+from leadglass.store.vault.interfaces import Finding, RecoveredPack, RecoveredRecord, Vault
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 
@@ -49,9 +49,7 @@ class Recovery:
         """Look at every pack that is not noted as closed. Run at each start, before the first door opens."""
         report = RecoveryReport()
         closed = self.index.closed_packs()
-        for pack_id in self.vault.pack_ids():
-            if pack_id not in closed:
-                self._replay_pack(pack_id, report)
+        self._replay_packs((p for p in self.vault.pack_ids() if p not in closed), report)
         if report.packs:
             self._record(principal, EventCode.VAULT_RECOVERED, report)
         return report
@@ -66,32 +64,79 @@ class Recovery:
         report = RecoveryReport()
         self.index.clear()
         packs = list(self.vault.pack_ids())
-        for done, pack_id in enumerate(packs):
-            progress(done, len(packs))
-            self._replay_pack(pack_id, report)
+
+        def counted() -> Iterator[bytes]:
+            for done, pack_id in enumerate(packs):
+                progress(done, len(packs))
+                yield pack_id
+
+        self._replay_packs(counted(), report)
         progress(len(packs), len(packs))
         self._record(principal, EventCode.VAULT_REINDEXED, report)
         return report
 
-    def _replay_pack(self, pack_id: bytes, report: RecoveryReport) -> None:
+    def _replay_packs(self, pack_ids: Iterable[bytes], report: RecoveryReport) -> None:
+        """Replay packs: first what the log says was stored or kept apart, then what it does not say so of.
+
+        Of two objects with one UID the one that was answered with success keeps it, although the pack of the other may
+        be older: that one is on record as something else, or was never answered.
+        """
+        late: dict[bytes, bool] = {}
+        for pack_id in pack_ids:
+            pack = self._recover(pack_id, report)
+            if pack is None:
+                continue
+            report.packs += 1
+            report.octets_cut += pack.cut_octets
+            report.records += len(pack.records)
+            self._replay_pack(pack, late, report)
+        for pack_id, whole in list(late.items()):
+            pack = self._recover(pack_id, report)
+            if pack is not None:
+                self._replay_rest(pack, report, whole=whole)
+
+    def _recover(self, pack_id: bytes, report: RecoveryReport) -> RecoveredPack | None:
         try:
-            pack = self.vault.recover(pack_id)
+            return self.vault.recover(pack_id)
         except (IntegrityError, KeyUnavailable) as error:
             report.findings.append(Finding(f"pack {pack_id.hex()}", str(error)))
-            return
-        report.packs += 1
-        report.octets_cut += pack.cut_octets
-        report.records += len(pack.records)
-        known = self.access.audit.recorded([r.address.object_id for r in pack.records], pack.journal_floor)
-        records = iter(pack.records)
-        whole = True
-        while batch := list(islice(records, _BATCH)):
-            whole &= self._replay_batch(batch, known, report)
+            return None
+
+    def _replay_pack(self, pack: RecoveredPack, late: dict[bytes, bool], report: RecoveryReport) -> None:
+        known = self._known(pack)
+        certain = [record for record in pack.records if _is_certain(record, known)]
+        whole = self._replay_records(certain, known, report)
+        if len(certain) < len(pack.records):
+            late[pack.pack_id] = whole  # the pack is not noted as closed yet
+        else:
+            self._close(pack, whole=whole)
+
+    def _replay_rest(self, pack: RecoveredPack, report: RecoveryReport, *, whole: bool) -> None:
+        known = self._known(pack)
+        rest = [record for record in pack.records if not _is_certain(record, known)]
+        whole &= self._replay_records(rest, known, report)
+        self._close(pack, whole=whole)
+
+    def _known(self, pack: RecoveredPack) -> Mapping[bytes, str]:
+        return self.access.audit.recorded([r.address.object_id for r in pack.records], pack.journal_floor)
+
+    def _close(self, pack: RecoveredPack, *, whole: bool) -> None:
         self.access.audit.sync()
         if whole:
-            self.index.close_pack(pack_id)
+            self.index.close_pack(pack.pack_id)
 
-    def _replay_batch(self, batch: list[RecoveredRecord], known: set[bytes], report: RecoveryReport) -> bool:
+    def _replay_records(
+        self, records: Iterable[RecoveredRecord], known: Mapping[bytes, str], report: RecoveryReport
+    ) -> bool:
+        whole = True
+        remaining = iter(records)
+        while batch := list(islice(remaining, _BATCH)):
+            whole &= self._replay_batch(batch, known, report)
+        return whole
+
+    def _replay_batch(
+        self, batch: list[RecoveredRecord], known: Mapping[bytes, str], report: RecoveryReport
+    ) -> bool:
         served: list[tuple[RecoveredRecord, IndexEntry]] = []
         whole = True
         for record in batch:
@@ -100,6 +145,8 @@ class Recovery:
                 whole = False
             elif record.footer.quarantined:
                 self._quarantine(record, entry, record.footer.quarantined, known, report)
+            elif known.get(record.address.object_id) == EventCode.INSTANCE_QUARANTINED:
+                self._quarantine(record, entry, QUARANTINE_DUPLICATE, known, report)
             else:
                 served.append((record, entry))
         holders = self.index.add([entry for _, entry in served])
@@ -143,7 +190,7 @@ class Recovery:
         record: RecoveredRecord,
         entry: IndexEntry,
         reason: str,
-        known: set[bytes],
+        known: Mapping[bytes, str],
         report: RecoveryReport,
     ) -> None:
         kept = InstanceRecord(
@@ -162,7 +209,7 @@ class Recovery:
         code: EventCode,
         record: RecoveredRecord,
         entry: IndexEntry,
-        known: set[bytes],
+        known: Mapping[bytes, str],
         report: RecoveryReport,
     ) -> None:
         if record.address.object_id in known:
@@ -212,6 +259,14 @@ class Recovery:
                 correlation_id=principal.correlation_id,
             )
         )
+
+
+def _is_certain(record: RecoveredRecord, known: Mapping[bytes, str]) -> bool:
+    """Tell whether it is known what became of a record: it was stored, or kept apart."""
+    return bool(record.footer.quarantined) or known.get(record.address.object_id) in {
+        EventCode.INSTANCE_STORED,
+        EventCode.INSTANCE_QUARANTINED,
+    }
 
 
 def _equal(left: Iterator[memoryview], right: Iterator[memoryview]) -> bool:

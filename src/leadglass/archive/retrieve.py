@@ -9,7 +9,8 @@ from itertools import islice
 from typing import Final, Protocol
 
 from leadglass.archive.access import Access, Grant
-from leadglass.base.errors import IntegrityError, OutOfResources
+from leadglass.base.errors import DatasetRefused, IntegrityError, OutOfResources
+from leadglass.base.limits import TRANSCODE_BYTES_MAX
 from leadglass.dicom.query import RetrieveKeys
 from leadglass.dicom.transcode import can_transcode
 from leadglass.store.index.interfaces import Index, InstanceRecord, Selector
@@ -61,6 +62,11 @@ class Retrieval:
             KeyUnavailable: its key was destroyed.
             DatasetRefused: it cannot be decoded.
         """
+        if (
+            transfer_syntax_uid != record.identity.transfer_syntax_uid
+            and record.dataset_length > TRANSCODE_BYTES_MAX
+        ):
+            raise DatasetRefused("larger than what is transcoded")  # before a single octet of it is in memory
         sealed = self.access.open(self.grant, record)
         try:
             stored_as = record.identity.transfer_syntax_uid

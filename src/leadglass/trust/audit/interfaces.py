@@ -116,8 +116,8 @@ class AuditLog(Protocol):
         """Return the number of entries."""
         ...
 
-    def recorded(self, event_ids: Collection[bytes], since: int) -> set[bytes]:
-        """Return which of ``event_ids`` stand in the log at sequence ``since`` or later."""
+    def recorded(self, event_ids: Collection[bytes], since: int) -> dict[bytes, str]:
+        """Return which of ``event_ids`` stand in the log at sequence ``since`` or later, and the code of each."""
         ...
 
     def read(self, start: int, stop: int) -> Iterator[RecordedEvent]:

@@ -62,9 +62,10 @@ KEEP_INTERVAL: Final = timedelta(hours=1)
 
 
 class _EventId(msgspec.Struct):
-    """The one field that ``recorded`` reads."""
+    """The fields that ``recorded`` reads."""
 
     event_id: str = ""
+    event: str = ""
 
 
 _event_id: Final = msgspec.json.Decoder(_EventId)
@@ -311,16 +312,17 @@ class FileAuditLog:
         durable_write(self._root / CHECKPOINTS / checkpoint_name(self._guard.last.size), note)
         self._kept_at = self._clock.now()
 
-    def recorded(self, event_ids: Collection[bytes], since: int) -> set[bytes]:
-        """Return which of ``event_ids`` stand in the log at sequence ``since`` or later: 3 us per entry read."""
+    def recorded(self, event_ids: Collection[bytes], since: int) -> dict[bytes, str]:
+        """Return which of ``event_ids`` stand in the log at sequence ``since`` or later, and as what: 3 us per entry."""
         wanted = {event_id.hex(): event_id for event_id in event_ids if event_id}
-        found: set[bytes] = set()
+        found: dict[bytes, str] = {}
         if not wanted:
             return found
         for entry in self._journal.entries(since, self._journal.size):
-            event_id = wanted.get(_event_id.decode(entry.leaf).event_id)
+            seen = _event_id.decode(entry.leaf)
+            event_id = wanted.get(seen.event_id)
             if event_id is not None:
-                found.add(event_id)
+                found.setdefault(event_id, seen.event)
         return found
 
     def read(self, start: int, stop: int) -> Iterator[RecordedEvent]:

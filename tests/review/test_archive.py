@@ -1,0 +1,127 @@
+"""What a hostile review found in the archive, each as the test that found it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from archive.room import (
+    EXPLICIT,
+    OPERATOR,
+    READER,
+    Room,
+    find_query,
+    image,
+    killed,
+    retrieve_keys,
+    store,
+)
+from leadglass.archive import ingest as ingest_module
+from leadglass.archive import query as query_module
+from leadglass.archive import retrieve as retrieve_module
+from leadglass.base.errors import DatasetRefused, DuplicateObject, OutOfResources
+from leadglass.store.index.writer import IndexWriter
+from leadglass.trust.audit.interfaces import EventCode
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path / "room")
+    yield made
+    made.close()
+
+
+def test_a_durable_record_without_a_row_is_looked_at_by_the_next_start(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its pack was noted as closed all the same: nobody would ever have replayed it."""
+
+    def fails(*_: object, **__: object) -> None:
+        raise OutOfResources("the index failed just now")
+
+    session = room.session()
+    store(session, image(1))
+    with monkeypatch.context() as patch:
+        patch.setattr(IndexWriter, "admit", fails)
+        with pytest.raises(OutOfResources):
+            store(session, image(2))
+    store(session, image(3))
+    session.close_packs()
+    crashed = Room(killed(room, tmp_path / "crashed"))
+    try:
+        assert crashed.replay().events_added == 1
+        assert crashed.held(image(2)) == image(2).dataset
+        assert crashed.verify().findings == []
+    finally:
+        crashed.close()
+
+
+@pytest.mark.parametrize("crash", [True, False])
+def test_who_was_answered_with_success_keeps_the_uid(room: Room, tmp_path: Path, crash: bool) -> None:
+    """The pack of the sender that lost the race is older; replay gave the UID to whichever came first."""
+    lost, won = image(1), image(1, filling=b"OTHER CONTENT")
+    sessions = room.session(), room.session()
+    incoming = [s.begin(one.request) for s, one in zip(sessions, (lost, won), strict=True)]
+    incoming[0].write(lost.dataset)
+    room.clock.advance(5)
+    incoming[1].write(won.dataset)
+    incoming[1].finish()
+    with pytest.raises(DuplicateObject):
+        incoming[0].finish()
+    if not crash:
+        for session in sessions:
+            session.close_packs()
+        room.recovery.rebuild(OPERATOR, lambda _done, _total: None)
+        assert room.held(won) == won.dataset
+        return
+    folder = killed(room, tmp_path / "crashed")
+    (folder / "index.db").unlink()
+    for left in folder.glob("index.db-*"):
+        left.unlink()
+    crashed = Room(folder)
+    try:
+        report = crashed.replay()
+        assert (report.records, report.rows_added, report.quarantined, report.events_added) == (2, 1, 1, 0)
+        assert crashed.held(won) == won.dataset
+        assert crashed.replay().packs == 0
+    finally:
+        crashed.close()
+
+
+def test_ever_new_content_does_not_fill_the_disk(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ingest_module, "QUARANTINED_PER_UID_MAX", 3)
+    room.store(image())
+    session = room.session()
+    for number in range(5):
+        with pytest.raises(DuplicateObject):
+            store(session, image(filling=b"OTHER CONTENT %d" % number))
+    session.close_packs()
+    assert len(list(room.index.quarantined())) == 3
+    assert room.counted(EventCode.INSTANCE_QUARANTINED) == 3
+    assert room.counted(EventCode.INSTANCE_REFUSED) == 2
+    assert room.held(image()) == image().dataset
+    assert room.verify().findings == []
+
+
+def test_a_long_identifier_stands_in_the_log_once(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It stood in the event of every batch: 390 times 4 MiB of log for one query."""
+    monkeypatch.setattr(query_module, "_BATCH", 1)
+    room.store(*(image(1, str(study)) for study in range(4)))
+    asked = find_query({"StudyInstanceUID": "", "PatientID": "PID-*"})
+    assert len(list(room.finder.find(READER, asked))) == 4
+    described = [bool(e.payload and e.payload["detail"]) for e in room.entries(EventCode.QUERY_ANSWERED)]
+    assert described[0]
+    assert not any(described[1:])
+    assert len(described) >= 4
+
+
+def test_what_is_too_large_to_decode_is_not_read_at_all(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All of an object was held in memory before the decoder's own bound was asked."""
+    room.store(image())
+    monkeypatch.setattr(retrieve_module, "TRANSCODE_BYTES_MAX", 100)
+    keys = retrieve_keys({"StudyInstanceUID": image().study})
+    retrieval = room.retriever.begin(READER, keys)
+    record = retrieval.records[0]
+    assert b"".join(bytes(piece) for piece in retrieval.dataset(record, EXPLICIT)) == image().dataset
+    with pytest.raises(DatasetRefused):
+        next(retrieval.dataset(record, "1.2.840.10008.1.2"))
