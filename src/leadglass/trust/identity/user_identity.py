@@ -10,6 +10,7 @@ import threading
 from collections import OrderedDict
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
+from functools import cached_property
 from typing import Final
 
 from leadglass.base.clock import Clock
@@ -96,8 +97,14 @@ class UserIdentityService:
         self._clock = clock
         self._lock = threading.Lock()
         self._failures: OrderedDict[str, tuple[int, float]] = OrderedDict()
-        # Who does not exist is checked against this, so that the time taken does not tell.
-        self._nobody = passcodes.verifier(Secret(b"nobody"))
+
+    @cached_property
+    def _nobody(self) -> str:
+        """What a user who does not exist is checked against, so that the time taken does not tell.
+
+        Made when it is first needed: Argon2id takes 64 MiB, which a node without users never has to spend.
+        """
+        return self._passcodes.verifier(Secret(b"nobody"))
 
     def decide(
         self, device: Principal, claim: UserIdentityClaim
@@ -130,9 +137,10 @@ class UserIdentityService:
         key = f"{device.principal_id} {name}"
         if self._must_wait(key):
             return UserIdentityRefused("too many wrong passcodes, must wait")
+        nobody = self._nobody  # known or not, whoever comes first pays for it
         user = self._users.get(name)
         usable = user is not None and bool(user.passcode_verifier)
-        verifier = user.passcode_verifier if user is not None and usable else self._nobody
+        verifier = user.passcode_verifier if user is not None and usable else nobody
         if not self._passcodes.verify(claim.secondary, verifier) or user is None or not usable:
             self._note_failure(key)
             return UserIdentityRefused("user is unknown or the passcode is wrong")
