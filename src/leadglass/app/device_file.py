@@ -19,6 +19,8 @@ class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         node_ae_title: of the node.
         node_host: of the node; must be one of the names in its certificate.
         node_port: of the node.
+        node_certificate: file of the certificate that the node must show; then its host name says nothing. For
+            archives that are themselves enrolled devices: certificates of devices hold no host name. Empty for none.
     """
 
     ae_title: str
@@ -28,11 +30,12 @@ class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     node_ae_title: str
     node_host: str
     node_port: int
+    node_certificate: str = ""
 
 
 def write_device_file(path: Path, device: DeviceFile) -> Path:
     """Write the file; return its path."""
-    fields = msgspec.structs.asdict(device)
+    fields = {name: value for name, value in msgspec.structs.asdict(device).items() if value != ""}
     # JSON's strings and integers are TOML's too.
     lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in fields.items()]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8")

@@ -12,6 +12,7 @@ from leadglass.app.device_file import DeviceFile, read_device_file
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
 from leadglass.doors.dimse.connection import Connection
 from leadglass.doors.dimse.requestor import Peer, associate
+from leadglass.trust.certs.authority import read_certificate
 from leadglass.trust.certs.node_key import device_credentials
 from leadglass.trust.certs.tls import client_context
 from leadglass.wire.ul.negotiation import LocalParameters
@@ -54,17 +55,22 @@ class DeviceCaller:
         Raises:
             ConfigurationError: the file is missing or malformed.
             IntegrityError: key or certificate cannot be read.
+            UsageError: the certificate of the node is none.
         """
         device = read_device_file(path)
         folder = path.parent
         credentials = device_credentials(folder / device.certificate, folder / device.key)
         authority = (folder / device.authority).read_bytes()
+        fingerprints: tuple[str, ...] = ()
+        if device.node_certificate:
+            fingerprints = (read_certificate((folder / device.node_certificate).read_bytes()).sha256,)
         peer = Peer(
             host=host or device.node_host,
             port=port or device.node_port,
             called_ae_title=called or device.node_ae_title,
             calling_ae_title=device.ae_title,
-            tls=client_context(credentials, authority),
+            tls=client_context(credentials, authority, pinned=bool(fingerprints)),
+            fingerprints=fingerprints,
         )
         return cls(device, peer)
 
