@@ -32,6 +32,7 @@ class Orthanc:
     """A running Orthanc, by its REST interface."""
 
     device: DeviceFiles
+    device_port: int
     http: int
 
     def call(self, method: str, path: str, body: object = None) -> Any:
@@ -97,7 +98,7 @@ def orthanc(node: Site, devices: Devices, tmp_path_factory: pytest.TempPathFacto
         process = subprocess.Popen(
             [ORTHANC, "--verbose", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
         )
-    running = Orthanc(device, http)
+    running = Orthanc(device, dicom, http)
     try:
         deadline = time.monotonic() + 60
         while True:
@@ -188,4 +189,19 @@ def test_get_with_to_moves_to_orthanc(
 ) -> None:
     orthanc.empty()
     node.run("get", "--device", str(devices.workstation.toml), "--study", STUDY, "--to", "ORTHANC")
+    assert sorted(orthanc.get("/instances")) == sorted(stored)
+
+
+def test_our_scu_sends_to_orthanc(
+    node: Site, devices: Devices, orthanc: Orthanc, stored: list[str], files: Path, tmp_path: Path
+) -> None:
+    """Orthanc is known by its certificate: that of a device has no host name in it."""
+    orthanc.empty()
+    us = devices.modality
+    described = us.toml.read_text().replace(us.device_id, f"{us.folder}/{us.device_id}")
+    toml = tmp_path / "us.toml"
+    toml.write_text(f'{described}node_certificate = "{orthanc.device.certificate}"\n')
+    peer = ["--device", str(toml), "--port", str(orthanc.device_port), "--called", "ORTHANC"]
+    node.run("echo", *peer)
+    node.run("send", *peer, str(files))
     assert sorted(orthanc.get("/instances")) == sorted(stored)
