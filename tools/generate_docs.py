@@ -185,9 +185,12 @@ def recorders() -> Mapping[str, list[str]]:
         module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
         if module == "trust.audit.interfaces":
             continue
+        text = path.read_text(encoding="utf-8")
+        if "EventCode" not in text:
+            continue
         names = {
             node.attr
-            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            for node in ast.walk(ast.parse(text))
             if isinstance(node, ast.Attribute)
             and isinstance(node.value, ast.Name)
             and node.value.id == "EventCode"
@@ -254,10 +257,12 @@ def limit_rows() -> Iterator[tuple[str, object, str]]:
 
 
 def limits() -> str:
-    texts = [p.read_text(encoding="utf-8") for p in SOURCE.rglob("*.py") if p.name != "limits.py"]
+    texts = [
+        set(re.findall(r"[A-Z_]{4,}", p.read_text())) for p in SOURCE.rglob("*.py") if p.name != "limits.py"
+    ]
     rows = []
     for name, value, why in limit_rows():
-        used = any(re.search(rf"\b{name}\b", text) for text in texts)
+        used = any(name in text for text in texts)
         rows.append(
             (code(name), _amount(name, value), why if used else f"*Nothing is held to it yet.* {why}")
         )

@@ -1,6 +1,7 @@
 """What the pages say is there, and what is there is said."""
 
 import ast
+import functools
 import importlib.util
 import re
 import sys
@@ -31,6 +32,8 @@ def _generator() -> ModuleType:
     module = importlib.util.module_from_spec(spec)
     sys.modules["generate_docs"] = module
     spec.loader.exec_module(module)
+    # Each block once: many tests compare the same ones.
+    module.BLOCKS = {name: functools.cache(block) for name, block in module.BLOCKS.items()}  # type: ignore[attr-defined]
     return module
 
 
@@ -267,6 +270,7 @@ def test_commands_that_are_shown_exist(page: Path, generator: ModuleType) -> Non
                 assert word.rstrip(",.") in options, words
 
 
+@functools.cache
 def _tests_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
