@@ -477,6 +477,17 @@ def _record_use(node: Node, grant: Grant, how: str, asked: _Show | None) -> None
     )
 
 
+def refuse_while_served(_node: Node, _arguments: JSON, _tell: Tell) -> JSON:
+    """Refuse what needs the site for itself.
+
+    A reindex forgets every row first. Rows of packs that a sender has open would be gone for good once those packs are
+    noted as closed, and a UID that is held would look free to whoever stores it meanwhile.
+    """
+    raise UsageError(
+        "the index cannot be made anew while the node is served", hint="end `leadglass serve`, then try again"
+    )
+
+
 OPERATIONS: Mapping[str, Operation] = {
     "audit-proof": audit_proof,
     "audit-show": audit_show,
@@ -491,3 +502,6 @@ OPERATIONS: Mapping[str, Operation] = {
     "vault-reindex": vault_reindex,
     "vault-verify": vault_verify,
 }
+
+SERVED_OPERATIONS: Mapping[str, Operation] = {**OPERATIONS, "vault-reindex": refuse_while_served}
+"""What a running node does for a local command."""

@@ -7,7 +7,7 @@ from typing import Final
 
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.control import ControlServer
-from leadglass.app.operations import OPERATIONS
+from leadglass.app.operations import SERVED_OPERATIONS
 from leadglass.archive.access import actor_of
 from leadglass.base.errors import LeadglassError
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -73,12 +73,14 @@ class Server:
             connections_max=node.settings.dimse.associations_max,
         )
         delivery = CommitmentDelivery(services)
-        self._control = ControlServer(node.paths.control_socket, node, OPERATIONS)
+        self._control = ControlServer(node.paths.control_socket, node, SERVED_OPERATIONS)
         self._stopping = threading.Event()
         # Delivery waits for other people's devices; the log must be signed meanwhile.
         self._workers = [
             threading.Thread(target=self._repeat, args=(node.audit.seal,), name="audit-seal", daemon=True),
-            threading.Thread(target=self._repeat, args=(delivery.deliver_due,), name="commitment", daemon=True),
+            threading.Thread(
+                target=self._repeat, args=(delivery.deliver_due,), name="commitment", daemon=True
+            ),
         ]
 
     def start(self) -> None:
