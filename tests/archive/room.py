@@ -104,20 +104,26 @@ def store(session: StoreSession, of: Image, *, cut: int = 4096) -> Stored:
     return incoming.finish()
 
 
-class SteeredAudit(FileAuditLog):
-    """A real log that can be told to take nothing, as when its disk is full."""
+class SteeredAudit:
+    """A real log that can be told to take nothing, as when its disk is full. Implements ``AuditLog``."""
 
-    full = False
+    def __init__(self, log: FileAuditLog) -> None:
+        self.log = log
+        self.full = False
+        self.recorded = log.recorded
+        self.size = log.size
+        self.read = log.read
+        self.close = log.close
 
     def record(self, event: AuditEvent, *, durable: bool = True) -> int:
         if self.full:
             raise AuditUnavailable("the disk is full")
-        return super().record(event, durable=durable)
+        return self.log.record(event, durable=durable)
 
     def sync(self) -> None:
         if self.full:
             raise AuditUnavailable("the disk is full")
-        super().sync()
+        self.log.sync()
 
 
 @dataclass
@@ -138,7 +144,9 @@ class Room:
         signer = self.keys.checkpoint_signer()
         verifiers = (note_verifier(signer.algorithm, signer.public_key),)
         self.audit = SteeredAudit(
-            self.folder / "audit", ORIGIN, self.keys.audit_cipher, signer, self.clock, verifiers=verifiers
+            FileAuditLog(
+                self.folder / "audit", ORIGIN, self.keys.audit_cipher, signer, self.clock, verifiers=verifiers
+            )
         )
         (self.folder / "vault").mkdir(exist_ok=True)
         self.vault = FileVault(self.folder / "vault", self.keys, self.clock)
@@ -151,9 +159,7 @@ class Room:
         self.finder = Finder(self.access, self.writer, self.index)
         self.retriever = Retriever(self.access, self.writer, self.index, self.transcoder)
         self.jobs = SQLJobQueue(self.database, self.clock)
-        self.commitment = Commitment(
-            self.access, self.writer, self.index, self.jobs, self.keys.audit_cipher
-        )
+        self.commitment = Commitment(self.access, self.writer, self.index, self.jobs, self.keys.audit_cipher)
         self.recovery = Recovery(self.access, self.vault, self.index)
         self.verification = Verification(self.access, self.vault, self.writer, self.index)
 

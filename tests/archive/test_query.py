@@ -7,6 +7,7 @@ from leadglass.archive import query as query_module
 from leadglass.base.errors import AccessDenied, AuditUnavailable, OutOfResources
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import read_response
+from leadglass.store.index.interfaces import Match
 from leadglass.trust.audit.interfaces import EventCode
 
 EXPLICIT = "1.2.840.10008.1.2.1"
@@ -87,7 +88,7 @@ def test_too_many_matches_are_an_error_never_silence(room: Room, monkeypatch: py
     monkeypatch.setattr(query_module, "_BATCH", 1)
     monkeypatch.setattr(query_module, "QUERY_RESULTS_MAX", 2)
     room.store(*(image(1, str(study)) for study in range(1, 5)))
-    shown = []
+    shown: list[Match] = []
     with pytest.raises(OutOfResources) as refused:
         shown.extend(room.finder.find(READER, find_query({})))
     assert refused.value.dimse_status == 0xA700

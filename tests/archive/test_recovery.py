@@ -14,7 +14,9 @@ from leadglass.trust.audit.interfaces import EventCode
 def rows(room: Room) -> dict[str, InstanceRecord]:
     room.writer.barrier()
     return {
-        item.identity.sop_instance_uid: item for item in room.index.verify() if isinstance(item, InstanceRecord)
+        item.identity.sop_instance_uid: item
+        for item in room.index.verify()
+        if isinstance(item, InstanceRecord)
     }
 
 

@@ -4,7 +4,13 @@ import pytest
 
 from archive.room import EXPLICIT, MODALITY, READER, Room, facts, image, retrieve_keys, store
 from leadglass.archive import retrieve as retrieve_module
-from leadglass.base.errors import AccessDenied, AuditUnavailable, DatasetRefused, IntegrityError, OutOfResources
+from leadglass.base.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    DatasetRefused,
+    IntegrityError,
+    OutOfResources,
+)
 from leadglass.dicom.models import Level
 from leadglass.trust.audit.interfaces import EventCode
 

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -99,7 +100,7 @@ def test_threads_take_turns(transcoder: ProcessTranscoder) -> None:
 def test_without_a_process_there_is_an_answer(
     transcoder: ProcessTranscoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transcoding.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(sys, "executable", "/nowhere/python")
     with pytest.raises(OutOfResources):
         transcoder.transcode(image().dataset, EXPLICIT, IMPLICIT)
 

@@ -54,6 +54,14 @@ class RemoteError(LeadglassError):
         self.remote_exit_status = reply.exit_status
 
 
+class NobodyListens(PeerUnreachable):
+    """Nothing was asked: no process listens on the control socket."""
+
+
+class _AskerGone(Exception):
+    """Whoever asked does not wait for the answer any more."""
+
+
 class ControlServer:
     """Answers on the control socket of a running node."""
 
@@ -115,7 +123,7 @@ class ControlServer:
             with connection:
                 if _peer_uid(connection) in {0, os.geteuid()}:
                     self._answer(connection)
-        except OSError:
+        except (OSError, _AskerGone):
             pass  # whoever asked went away; what was done is on record
         finally:
             self._slots.release()
@@ -127,7 +135,10 @@ class ControlServer:
         connection.settimeout(None)
 
         def send(reply: _Reply) -> None:
-            connection.sendall(msgspec.json.encode(reply) + b"\n")
+            try:
+                connection.sendall(msgspec.json.encode(reply) + b"\n")
+            except OSError as error:
+                raise _AskerGone from error
 
         def tell(done: int, total: int) -> None:
             send(_Reply(progress=(done, total)))
@@ -142,6 +153,10 @@ class ControlServer:
             send(_Reply(result=operation(self._node, request.arguments, tell)))
         except LeadglassError as error:
             send(_Reply(error=str(error), code=error.code, hint=error.hint, exit_status=error.exit_status))
+        except OSError as error:
+            # Of the operation itself: a file that the command named, say. Its name stays out of the answer.
+            words = f"the node could not do it: {error.strerror or type(error).__name__}"
+            send(_Reply(error=words, code=UsageError.code, exit_status=UsageError.exit_status))
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
             send(
                 _Reply(
@@ -154,13 +169,20 @@ def ask(path: Path, operation: str, arguments: JSON, tell: Tell) -> JSON:
     """Have the owner of the site carry out a command.
 
     Raises:
-        PeerUnreachable: nobody answers on the socket.
+        NobodyListens: nothing was asked.
+        PeerUnreachable: whoever was asked ended before the answer.
         RemoteError: it failed there.
     """
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            with _address(path) as address:
-                connection.connect(address)
+            try:
+                with _address(path) as address:
+                    connection.connect(address)
+            except OSError as error:
+                raise NobodyListens(
+                    "the process that owns this site does not listen on its control socket",
+                    hint="is it starting or ending just now? `leadglass status` asks again",
+                ) from error
             connection.sendall(msgspec.json.encode(_Request(operation, arguments)) + b"\n")
             with connection.makefile("rb") as answers:
                 for line in answers:

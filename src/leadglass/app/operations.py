@@ -20,6 +20,7 @@ from leadglass.archive.verification import VerificationReport
 from leadglass.base.errors import IntegrityError, UsageError
 from leadglass.base.objects import Origin
 from leadglass.base.secret import Secret
+from leadglass.dicom.normalise import fold_text
 from leadglass.doors.folder.importer import ImportProgress, import_folder
 from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.audit.reader import Filter, LogReader
@@ -396,7 +397,14 @@ def audit_show(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     _record_use(node, grant, "show", asked)
     objects = {
         kind: value
-        for kind, value in (("patient", asked.patient), ("study", asked.study), ("instance", asked.instance))
+        for kind, value in (
+            (
+                "patient",
+                fold_text(asked.patient),
+            ),  # events name patients so: ``ScannedHead.patient_reference``
+            ("study", asked.study),
+            ("instance", asked.instance),
+        )
         if value
     }
     wanted = Filter(

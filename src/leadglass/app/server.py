@@ -91,8 +91,13 @@ class Server:
             AuditUnavailable: the start cannot be put on record.
         """
         self._record(EventCode.SERVICE_STARTED, {VERSION_FACT: self.node.registry.version})
-        self._control.start()
-        self.listener.start()
+        try:
+            self._control.start()
+            self.listener.start()
+        except LeadglassError:
+            self._control.stop()
+            self._record(EventCode.SERVICE_STOPPED)
+            raise
         for worker in self._workers:
             worker.start()
 

@@ -8,6 +8,7 @@ import click
 import msgspec
 
 from leadglass.app.cli.console import clean, json_option, print_json, progress
+from leadglass.app.cli.given import read_ascii
 from leadglass.app.cli.on_site import run_operation, site_option
 from leadglass.app.control import JSON
 from leadglass.base.errors import UsageError
@@ -146,7 +147,7 @@ def _verify_copy(log: Path, key: str, checkpoints: tuple[Path, ...], *, as_json:
 
     if not key:
         raise UsageError("--log needs --key: the log's public key is in certs/audit.vkey of its site")
-    text = Path(key).read_text(encoding="ascii") if Path(key).is_file() else key
+    text = read_ascii(Path(key)) if Path(key).is_file() else key
     with progress("Verifying entries", as_json=as_json) as tell:
         return verify_copy(log, text.strip(), [path.read_bytes() for path in checkpoints], tell)
 

@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from leadglass.app.cli.console import json_option, print_facts, print_json, print_table
+from leadglass.app.cli.given import make_folder, read_ascii
 from leadglass.app.cli.on_site import run_operation, site_option
 from leadglass.base.errors import UsageError
 
@@ -68,7 +69,8 @@ def enrol(
     """
     if move_destination and not (host and port):
         raise UsageError("a move destination needs --host and --port")
-    out.mkdir(mode=0o700, parents=True, exist_ok=True)
+    request = read_ascii(csr) if csr else ""
+    make_folder(out, mode=0o700)
     answer = run_operation(
         site,
         passphrase_fd,
@@ -81,7 +83,7 @@ def enrol(
             "host": host,
             "port": port,
             "move_destination": move_destination,
-            "csr": csr.read_text(encoding="ascii") if csr else "",
+            "csr": request,
             "out": str(out.resolve()),
             "node_host": node_host,
         },

@@ -9,6 +9,7 @@ import click
 
 from leadglass.app.cli.as_device import DeviceCaller, device_option
 from leadglass.app.cli.console import clean, json_option, octets, print_json, progress
+from leadglass.app.cli.given import make_folder
 from leadglass.base.errors import UsageError
 from leadglass.base.ids import UID, is_uid
 from leadglass.base.objects import ObjectIdentity
@@ -131,8 +132,7 @@ class _Files:
     """Writes what comes: a part of a file is never left under its final name."""
 
     def __init__(self, folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        self._folder = folder
+        self._folder = make_folder(folder)
         self.octets = 0
         self.reasons: Counter[str] = Counter()
 

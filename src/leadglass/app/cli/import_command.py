@@ -1,11 +1,13 @@
 """``leadglass import``."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from leadglass.app.cli.console import clean, json_option, octets, print_json
 from leadglass.app.cli.on_site import run_operation, site_option
+from leadglass.base.errors import UsageError
 
 _SHOWN_MAX = 50
 
@@ -30,8 +32,7 @@ def command(folder: Path, report: Path | None, site: Path, passphrase_fd: int | 
     )
     refused = answer["refused_files"]
     if report is not None:
-        report.touch(mode=0o600)
-        report.write_text("".join(f"{r['path']}\t{r['reason']}\n" for r in refused), encoding="utf-8")
+        _write_report(report, refused)
     if as_json:
         print_json(answer)
     else:
@@ -45,3 +46,14 @@ def command(folder: Path, report: Path | None, site: Path, passphrase_fd: int | 
             click.echo(f"  ... and {len(refused) - _SHOWN_MAX} more: --json or --report lists all")
     if refused:
         raise SystemExit(7)
+
+
+def _write_report(path: Path, refused: list[dict[str, Any]]) -> None:
+    """Write one line a file; names of files may name patients, so nobody else may read it."""
+    try:
+        path.touch(mode=0o600)
+        # A name of a file may hold any octets but NUL and the slash.
+        text = "".join(f"{clean(row['path'])}\t{clean(row['reason'])}\n" for row in refused)
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{path} cannot be written: {error.strerror}") from error

@@ -9,8 +9,9 @@ from typing import Any, Final, TypeVar
 import click
 
 from leadglass.app.cli.console import progress
+from leadglass.app.cli.given import read_descriptor
 from leadglass.app.config import load_settings
-from leadglass.app.control import JSON, ask
+from leadglass.app.control import JSON, NobodyListens, ask
 from leadglass.app.hardening import harden_process
 from leadglass.app.site import SiteBusy, SitePaths
 from leadglass.base.errors import ConfigurationError
@@ -65,8 +66,7 @@ def read_passphrase(provider: str, fd: int | None, *, confirm: bool = False) -> 
     if provider != "passphrase":
         return None
     if fd is not None:
-        with os.fdopen(fd, "rb") as source:
-            return Secret(source.read(_PASSPHRASE_BYTES_MAX).rstrip(b"\r\n"))
+        return Secret(read_descriptor(fd, _PASSPHRASE_BYTES_MAX))
     if not sys.stdin.isatty():
         raise ConfigurationError(
             "the root key is sealed with a passphrase, and there is no terminal to ask on",
@@ -88,8 +88,8 @@ def run_operation(
         if paths.control_socket.exists():
             try:
                 return ask(paths.control_socket, name, arguments, tell)
-            except ConnectionError:
-                pass
+            except NobodyListens:
+                pass  # the socket of a process that was killed, or is starting or ending: the site's lock knows
         return _run_here(paths, passphrase_fd, name, arguments, tell)
 
 

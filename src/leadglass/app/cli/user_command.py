@@ -1,12 +1,16 @@
 """``leadglass user``."""
 
-import os
 from pathlib import Path
+from typing import Final
 
 import click
 
 from leadglass.app.cli.console import json_option, print_json
+from leadglass.app.cli.given import read_descriptor
 from leadglass.app.cli.on_site import run_operation, site_option
+from leadglass.base.errors import UsageError
+
+_PASSCODE_BYTES_MAX: Final = 1024
 
 
 @click.group("user")
@@ -47,8 +51,10 @@ def enrol(
     """Enrol USER_ID, who shows a passcode (type 2) or a token of the site's issuer (type 5)."""
     passcode = ""
     if passcode_fd is not None:
-        with os.fdopen(passcode_fd, encoding="utf-8") as source:
-            passcode = source.readline().rstrip("\r\n")
+        try:
+            passcode = read_descriptor(passcode_fd, _PASSCODE_BYTES_MAX).decode("utf-8")
+        except UnicodeDecodeError as error:
+            raise UsageError("a passcode is UTF-8 text") from error
     arguments = {"user_id": user_id, "roles": list(roles), "passcode": passcode}
     answer = run_operation(site, passphrase_fd, "user-enrol", arguments, label="Enrolling", as_json=as_json)
     if as_json:

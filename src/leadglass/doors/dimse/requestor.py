@@ -100,7 +100,8 @@ def associate(
                 "the peer ended the connection instead of answering the association request"
             )
         yield connection
-        _release(connection)
+        if connection.is_open:  # the caller may have aborted it: what came was enough
+            _release(connection)
     except BaseException:
         connection.abort()
         raise

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from leadglass.archive.ingest import StoreRequest, StoreSession
-from leadglass.base.errors import DatasetRefused, LeadglassError, OutOfResources, UsageError
+from leadglass.base.errors import AuditUnavailable, DatasetRefused, LeadglassError, OutOfResources, UsageError
 from leadglass.base.ids import UID
 from leadglass.base.limits import MIB
 from leadglass.dicom.part10 import FILE_META_BYTES_MAX, read_file_meta
@@ -132,7 +132,7 @@ def import_folder(
                 continue
             try:
                 _import_file(path, session, report)
-            except (OutOfResources, UsageError):
+            except (AuditUnavailable, OutOfResources, UsageError):
                 raise
             except LeadglassError as error:
                 report.refused.append(RefusedFile(relative, str(error), error.code))
