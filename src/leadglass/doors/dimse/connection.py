@@ -4,6 +4,7 @@ Owned by one thread. The socket does not block; waiting is done in one place (``
 silent peer, a slow peer and a peer that does not read are all bounded by the same rule.
 """
 
+import contextlib
 import select
 import socket
 import ssl
@@ -12,7 +13,12 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from leadglass.base.clock import Clock
-from leadglass.base.errors import OutOfResources, PeerUnreachable, RemoteProtocolError
+from leadglass.base.errors import (
+    LocalProtocolError,
+    OutOfResources,
+    PeerUnreachable,
+    RemoteProtocolError,
+)
 from leadglass.base.limits import ARTIM_SECONDS, IDENTIFIER_BYTES_MAX, IDLE_SECONDS, PROGRESS_BYTES_MIN
 from leadglass.wire.dimse.assembly import CommandReceived, DatasetChunk, DatasetEnd, MessageAssembler
 from leadglass.wire.dimse.messages import Message, encode
@@ -135,6 +141,8 @@ class Connection:
             elif isinstance(event, DatasetEnd):
                 return
             else:
+                # A release, or a command, in the middle of a data set: nothing that follows could be told apart.
+                self.abort()
                 raise PeerUnreachable("the association ended in the middle of a data set")
 
     def small_dataset(self) -> bytes:
@@ -196,10 +204,9 @@ class Connection:
     def abort(self) -> None:
         """Send A-ABORT if that is still possible, and close."""
         if self._open:
-            try:
+            # LocalProtocolError: it was aborted already, and only the end of the transport is awaited (Sta13).
+            with contextlib.suppress(PeerUnreachable, LocalProtocolError):
                 self.perform(self.association.abort())
-            except PeerUnreachable:
-                pass
             self.close()
 
     def close(self) -> None:
@@ -217,7 +224,13 @@ class Connection:
 
     def _receive(self) -> None:
         """Wait until octets came, or the connection ended, or the time is over."""
-        while not self._read_available():
+        while True:
+            # Asked before every read: a peer that never stops sending never makes us wait, and would never be late.
+            if self._artim_deadline is not None and self._clock.monotonic() >= self._artim_deadline:
+                self._timed_out()
+                return
+            if self._read_available():
+                return
             if not self._wait(select.POLLIN):
                 self._timed_out()
                 return

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from leadglass.base.errors import LeadglassError, PeerUnreachable
+from leadglass.base.errors import IdentifierRefused, LeadglassError, PeerUnreachable
 from leadglass.dicom.query import Model, Query, parse_identifier, unsupported
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.wire.dimse.assembly import CommandReceived
@@ -23,10 +23,13 @@ def serve(services: Services, state: AssociationState, context_id: int, message:
     comment = ""
     try:
         identifier = connection.small_dataset()
+        model = SOP_CLASSES.get(context.abstract_syntax)
+        if model is None:
+            raise IdentifierRefused("the presentation context is not one of C-FIND", dimse_status=0x0122)
         query = parse_identifier(
             identifier,
             context.transfer_syntax,
-            SOP_CLASSES[context.abstract_syntax],
+            model,
             relational=context.abstract_syntax in state.relational,
             retrieve_ae_title=services.ae_title,
         )

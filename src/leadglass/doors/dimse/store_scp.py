@@ -1,7 +1,7 @@
 """C-STORE, as SCP. The status says what happened, and the comment says it in words. Source: PS3.4 B.2, PS3.7 9.1.1."""
 
 from leadglass.archive.ingest import StoreRequest
-from leadglass.base.errors import DatasetRefused, LeadglassError
+from leadglass.base.errors import DatasetRefused, LeadglassError, PeerUnreachable
 from leadglass.base.ids import UID, is_uid
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.policy.interfaces import Permission
@@ -64,9 +64,9 @@ def _store(
         for chunk in connection.dataset():
             incoming.write(chunk)
         incoming.finish()
+    except PeerUnreachable:
+        raise
     except LeadglassError as error:
-        if not connection.is_open:
-            raise
         return error.dimse_status, str(error)
     finally:
         incoming.abort()  # harmless when it is committed
