@@ -41,6 +41,9 @@ STUDY_FIND, STUDY_MOVE, STUDY_GET = (f"1.2.840.10008.5.1.4.1.2.2.{n}" for n in (
 MAX_PDU = 16382
 Handlers = list[Any]
 
+Foreign = Any
+"""An object of pynetdicom: its types are unions of all services, of which each use knows one member."""
+
 
 @dataclass(frozen=True)
 class RawObject:
@@ -190,7 +193,11 @@ def listening(
 ) -> Iterator[AE]:
     """Let an application entity listen for associations."""
     entity = application(title)
-    entity.supported_contexts = list(contexts)
+    for context in contexts:
+        assert context.abstract_syntax is not None
+        entity.add_supported_context(
+            context.abstract_syntax, context.transfer_syntax, context.scu_role, context.scp_role
+        )
     server = entity.start_server(("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=handlers)
     assert server is not None
     try:
@@ -206,7 +213,7 @@ def contexts_of(encodings: Collection[tuple[str, str]]) -> list[PresentationCont
 
 
 @contextmanager
-def reactor_paused(association: Any) -> Iterator[None]:
+def reactor_paused(association: Foreign) -> Iterator[None]:
     """Keep the association's own thread from taking the response: as ``Association.send_c_store`` does."""
     association._reactor_checkpoint.clear()
     while not association._is_paused:
@@ -220,7 +227,7 @@ def reactor_paused(association: Any) -> Iterator[None]:
             time.sleep(0.001)
 
 
-def store_raw(association: Any, item: RawObject, message_id: int = 1) -> tuple[int, str]:
+def store_raw(association: Foreign, item: RawObject, message_id: int = 1) -> tuple[int, str]:
     """Send one object as it is; return the status of the response and its comment."""
     context = next(
         c
@@ -243,7 +250,7 @@ def store_raw(association: Any, item: RawObject, message_id: int = 1) -> tuple[i
 def keeping(kept: list[RawObject], status: Callable[[RawObject], int] = lambda _: 0) -> Handlers:
     """Return the handler of a C-STORE that keeps octets."""
 
-    def handle(event: Any) -> int:
+    def handle(event: Foreign) -> int:
         item = RawObject(
             event.request.AffectedSOPClassUID,
             event.request.AffectedSOPInstanceUID,
@@ -308,7 +315,7 @@ def encoded(dataset: Dataset, syntax: str = EXPLICIT) -> RawObject:
     )
 
 
-def composite(study: str, series: str, number: int, **values: Any) -> Dataset:
+def composite(study: str, series: str, number: int, **values: Foreign) -> Dataset:
     """Return a small object of that study: a CT image unless said otherwise."""
     dataset = Dataset()
     dataset.SpecificCharacterSet = "ISO_IR 192"

@@ -25,6 +25,7 @@ STUDY = "1.2.826.0.1.3680043.10.97.1"
 SERIES = f"{STUDY}.1"
 CT = "1.2.840.10008.5.1.4.1.1.2"
 COUNT = 4
+JSON = Any
 
 
 @dataclass(frozen=True)
@@ -35,23 +36,23 @@ class Orthanc:
     device_port: int
     http: int
 
-    def call(self, method: str, path: str, body: object = None) -> Any:
+    def call(self, method: str, path: str, body: object = None) -> JSON:
         data = body if isinstance(body, bytes) else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(f"http://127.0.0.1:{self.http}{path}", data=data, method=method)
         with urllib.request.urlopen(request, timeout=60) as answer:
             return json.loads(answer.read() or b"null")
 
-    def post(self, path: str, body: object) -> Any:
+    def post(self, path: str, body: object) -> JSON:
         return self.call("POST", path, body)
 
-    def get(self, path: str) -> Any:
+    def get(self, path: str) -> JSON:
         return self.call("GET", path)
 
     def empty(self) -> None:
         for patient in self.get("/patients"):
             self.call("DELETE", f"/patients/{patient}")
 
-    def wait_until(self, path: str, key: str, *wanted: str) -> Any:
+    def wait_until(self, path: str, key: str, *wanted: str) -> JSON:
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             answer = self.get(path)
