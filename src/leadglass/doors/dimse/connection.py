@@ -56,6 +56,8 @@ Indication = (
 _TCP_QUICKACK: Final[int | None] = getattr(socket, "TCP_QUICKACK", None)
 """Linux only."""
 
+_RECORD_BYTES_MAX: Final = 16_384
+"""Plaintext of one TLS record. Source: RFC 8446 5.1."""
 _SEND_JOIN_MAX: Final = 128 * 1024
 """Buffers are joined up to this size, so that a header does not become a TLS record of its own."""
 
@@ -254,6 +256,8 @@ class Connection:
                     self._ended = True
                     break
                 count += received
+                if received == count and received < _RECORD_BYTES_MAX:
+                    break  # one short record: the end of a small message, and to ask for more would be in vain
         except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
             pass
         except OSError:

@@ -21,7 +21,7 @@ from typing import Final, TypeAlias, final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA384
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
+from cryptography.hazmat.primitives.hmac import HMAC
 
 from leadglass.base.errors import IntegrityError, LocalProtocolError
 
@@ -68,8 +68,22 @@ class Parameters:
 SEGMENTS_OF_64_KIB: Final = Parameters(65_536)
 
 
-def _expand(key: bytes, info: bytes, length: int) -> bytes:
-    return HKDFExpand(_SHA384, length, info).derive(key)
+def _expand(keyed: HMAC, info: bytes, length: int) -> bytes:
+    """Return HKDF-Expand-SHA-384 of at most 48 octets, which is the first block T(1) = HMAC(key, info ‖ 01) alone.
+
+    ``keyed`` is used up; who derives more than one copies it, which costs half of keying it anew.
+
+    Source: RFC 5869 2.3.
+    """
+    keyed.update(info + b"\x01")
+    return keyed.finalize()[:length]
+
+
+def _header_tag_and_message_key(key: bytes, prefix: bytes, aad: bytes) -> tuple[bytes, bytes]:
+    """Return what commits to the key, and what segment keys come from; the purpose string separates the two."""
+    keyed = HMAC(key, _SHA384)
+    tag = _expand(keyed.copy(), prefix + b"HEADER_TAG:" + aad, TAG_LENGTH)
+    return tag, _expand(keyed, prefix + b"MESSAGE_KEY:" + aad, _MESSAGE_KEY_LENGTH)
 
 
 def _header_prefix(parameters: Parameters, iv: bytes) -> bytes:
@@ -98,7 +112,9 @@ class _SegmentKeys:
         aead = self._aead
         if aead is None or epoch != self._epoch:
             masked = (epoch << self._rotation_bits).to_bytes(8, "big")
-            aead = AESGCM(_expand(self._message_key, self._info + masked + self._aad, KEY_LENGTH))
+            aead = AESGCM(
+                _expand(HMAC(self._message_key, _SHA384), self._info + masked + self._aad, KEY_LENGTH)
+            )
             self._aead, self._epoch = aead, epoch
         return aead
 
@@ -129,8 +145,8 @@ class Encryptor:
         prefix = _header_prefix(parameters, random(IV_LENGTH))
         # HKDF-Expand with SHA-384 alone: the key is uniformly random already (it comes from an HKDF), and the purpose
         # string separates header tag, message key and segment keys.
-        self.header: Final = prefix + _expand(key, prefix + b"HEADER_TAG:" + aad, TAG_LENGTH)
-        message_key = _expand(key, prefix + b"MESSAGE_KEY:" + aad, _MESSAGE_KEY_LENGTH)
+        tag, message_key = _header_tag_and_message_key(key, prefix, aad)
+        self.header: Final = prefix + tag
         self._keys = _SegmentKeys(message_key, prefix, aad, parameters.rotation_bits)
         self._parameters = parameters
         self._position = 0
@@ -198,13 +214,13 @@ class Decryptor:
             raise IntegrityError("FLOE header: other parameters than expected")
         prefix = header[: 10 + IV_LENGTH]
         # Constant time, because the tag is a MAC; before any segment, because it is the commitment to the key.
-        if not hmac.compare_digest(_expand(key, prefix + b"HEADER_TAG:" + aad, TAG_LENGTH), header[42:]):
+        tag, message_key = _header_tag_and_message_key(key, prefix, aad)
+        if not hmac.compare_digest(tag, header[42:]):
             raise IntegrityError("FLOE header: wrong tag")
         count = -(-body_length // parameters.segment_length)
         last = body_length - (count - 1) * parameters.segment_length
         if not 0 < count <= SEGMENTS_MAX or last < SEGMENT_OVERHEAD:
             raise IntegrityError("FLOE body: impossible length")
-        message_key = _expand(key, prefix + b"MESSAGE_KEY:" + aad, _MESSAGE_KEY_LENGTH)
         self._keys = _SegmentKeys(message_key, prefix, aad, parameters.rotation_bits)
         self._parameters = parameters
         self._last_length = last
