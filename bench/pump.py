@@ -32,7 +32,9 @@ Element = tuple[int, str, bytes]
 # --- the object ------------------------------------------------------------------------------------------------
 
 
-def head_elements(sop_class: str, uids: dict[str, str], rows: int, columns: int, frames: int) -> list[Element]:
+def head_elements(
+    sop_class: str, uids: dict[str, str], rows: int, columns: int, frames: int
+) -> list[Element]:
     """Return the elements of a CT slice as a scanner sends them, up to the pixel data."""
 
     def text(value: str) -> bytes:
@@ -224,7 +226,9 @@ def associate_rq(job: dict[str, Any]) -> bytes:
     context = item(0x20, struct.pack(">Bxxx", CONTEXT_ID) + syntaxes)
     user = item(
         0x50,
-        item(0x51, struct.pack(">I", 16384)) + item(0x52, b"1.2.826.0.1.3680043.8.498.1") + item(0x55, b"BENCH"),
+        item(0x51, struct.pack(">I", 16384))
+        + item(0x52, b"1.2.826.0.1.3680043.8.498.1")
+        + item(0x55, b"BENCH"),
     )
     body = (
         struct.pack(">Hxx16s16s32x", 1, job["called"].ljust(16).encode(), job["calling"].ljust(16).encode())

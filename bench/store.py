@@ -48,10 +48,10 @@ class Case:
 
 
 FULL: Final = (
-    Case("CT slices 512 KiB", 1, 1000, 512, 512),
-    Case("CT slices 512 KiB", 4, 400, 512, 512),
-    Case("objects 10 KiB", 1, 4000, 64, 72),
-    Case("objects 10 KiB", 4, 2000, 64, 72),
+    Case("CT slices 512 KiB", 1, 600, 512, 512),
+    Case("CT slices 512 KiB", 4, 200, 512, 512),
+    Case("objects 10 KiB", 1, 2500, 64, 72),
+    Case("objects 10 KiB", 4, 1000, 64, 72),
     Case("multi-frame 2 GB", 1, 1, 512, 512, 4096, ENHANCED_CT_IMAGE),
 )
 QUICK: Final = (
@@ -131,9 +131,7 @@ def run_case(case: Case, server: Server, credentials: Credentials) -> Result:
     )
 
 
-def _start_pump(
-    case: Case, server: Server, credentials: Credentials, number: int
-) -> "subprocess.Popen[str]":
+def _start_pump(case: Case, server: Server, credentials: Credentials, number: int) -> "subprocess.Popen[str]":
     # Fixed lengths: components without leading zeros, the last ten digits count the instances (PS3.5 9.1).
     root = f"2.25.1{uuid.uuid4().int % 10**17:017d}"
     job = {
@@ -295,11 +293,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--quick", action="store_true", help="a smoke run: one round of a few objects")
     parser.add_argument("--rounds", type=int, default=0, help="default 3; 1 with --quick")
-    parser.add_argument("--case", type=int, action="append", help="only this case, counted from 0; again for more")
+    parser.add_argument(
+        "--case", type=int, action="append", help="only this case, counted from 0; again for more"
+    )
     parser.add_argument("--server", action="append", help="only this server; again for more")
-    parser.add_argument("--folder", type=Path, default=None, help="where the data go (default: a temporary folder)")
+    parser.add_argument(
+        "--folder", type=Path, default=None, help="where the data go (default: a temporary folder)"
+    )
     parser.add_argument("--json", type=Path, default=None, metavar="FILE", help="write every run to FILE")
-    parser.add_argument("--profile", type=Path, default=None, metavar="FOLDER", help="profile leadglass's threads")
+    parser.add_argument(
+        "--profile", type=Path, default=None, metavar="FOLDER", help="profile leadglass's threads"
+    )
     options = parser.parse_args()
     cases = QUICK if options.quick else FULL
     if options.case:

@@ -7,6 +7,7 @@ import click
 
 from leadglass.app.cli.console import json_option, print_json
 from leadglass.app.cli.on_site import find_site, read_passphrase, site_option
+from leadglass.app.collector import settle_collector
 from leadglass.app.config import load_settings
 from leadglass.app.failures import install_failure_hooks
 from leadglass.app.hardening import harden_process
@@ -30,6 +31,7 @@ def command(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
     passphrase = read_passphrase(settings.keys.provider, passphrase_fd)
     node = open_node(paths, passphrase, os.environ)
     recovered = node.recovered
+    settle_collector()
 
     def ready(port: int) -> None:
         if as_json:
