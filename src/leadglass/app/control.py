@@ -10,6 +10,7 @@ import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable, Generator, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -22,6 +23,10 @@ from leadglass.base.errors import LeadglassError, PeerUnreachable, UsageError
 _REQUEST_BYTES_MAX: Final = 1024 * 1024
 _CONNECTIONS_MAX: Final = 8
 _REQUEST_SECONDS: Final = 10.0
+_ANSWER_SECONDS: Final = 60.0
+"""Longest wait for whoever asked to read: a command that was stopped at its terminal must not hold ours."""
+_STOP_SECONDS: Final = 10.0
+"""How long running commands may go on when the node ends. What one is in the middle of is made good as after a crash."""
 
 Tell = Callable[[int, int], None]
 JSON = dict[str, Any]
@@ -70,7 +75,7 @@ class ControlServer:
         self._node = node
         self._operations = operations
         self._socket: socket.socket | None = None
-        self._stopping = False
+        self._stopping = threading.Event()
         self._slots = threading.BoundedSemaphore(_CONNECTIONS_MAX)
         self._threads: set[threading.Thread] = set()
         self._thread = threading.Thread(target=self._accept_forever, name="control", daemon=True)
@@ -91,7 +96,7 @@ class ControlServer:
 
     def stop(self) -> None:
         """Listen no more, and let running commands end."""
-        self._stopping = True
+        self._stopping.set()
         if self._socket is not None:
             with contextlib.suppress(OSError):
                 self._socket.shutdown(socket.SHUT_RDWR)
@@ -99,16 +104,18 @@ class ControlServer:
             self._thread.join()
             with contextlib.suppress(FileNotFoundError):
                 self._path.unlink()
+        deadline = time.monotonic() + _STOP_SECONDS
         for thread in list(self._threads):
-            thread.join()
+            thread.join(max(deadline - time.monotonic(), 0))
 
     def _accept_forever(self) -> None:
         assert self._socket is not None
-        while not self._stopping:
+        while not self._stopping.is_set():
             try:
                 connection, _ = self._socket.accept()
             except OSError:
-                return
+                self._stopping.wait(0.05)  # out of file descriptors, if we are not to end
+                continue
             if not self._slots.acquire(blocking=False):
                 connection.close()
                 continue
@@ -132,7 +139,7 @@ class ControlServer:
     def _answer(self, connection: socket.socket) -> None:
         connection.settimeout(_REQUEST_SECONDS)
         line = _read_line(connection)
-        connection.settimeout(None)
+        connection.settimeout(_ANSWER_SECONDS)
 
         def send(reply: _Reply) -> None:
             try:

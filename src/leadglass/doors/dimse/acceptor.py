@@ -11,6 +11,7 @@ Source: PS3.8 7.1.1, PS3.7 Annex D, PS3.15 A.5.3.9.
 import secrets
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from typing import Final
 
@@ -100,6 +101,11 @@ class Acceptor:
                 self._converse(state)
         except PeerUnreachable:
             pass  # before an association: nobody to tell; later: ``_converse`` has recorded the end
+        except LeadglassError as error:
+            # Before an association: a registry that is not what was written, say. Nobody is let in, and why is on record.
+            peer = PeerFacts(tls.certificate_sha256, address, "", "", tls.description)
+            self._record_refusal(peer, str(error), correlation_id)
+            connection.abort()
         finally:
             connection.close()
 
@@ -305,7 +311,7 @@ class Acceptor:
     # --- messages ----------------------------------------------------------------------------------------------
 
     def _converse(self, state: AssociationState) -> None:
-        ending = "released"
+        ending = "ended by us: internal error"
         try:
             ending = self._serve_messages(state)
         except PeerUnreachable:
@@ -367,13 +373,14 @@ class Acceptor:
 
     def _end(self, state: AssociationState, ending: str) -> None:
         """Close what the association opened. Everything was answered: what fails here is made good by recovery."""
-        try:
+        # Each by itself: a queue that fails must not keep files open, nor files that fail keep the end off the record.
+        with suppress(LeadglassError):
             commitment_scp.give_back_reports(self._services, state)
+        with suppress(LeadglassError):
             if state.store_session is not None:
                 state.store_session.close_packs()
+        with suppress(LeadglassError):
             self._record_end(state, ending)
-        except LeadglassError:
-            return
 
     def _record_end(self, state: AssociationState, ending: str) -> None:
         services = self._services

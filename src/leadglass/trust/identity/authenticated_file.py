@@ -84,7 +84,12 @@ class AuthenticatedFile:
             raise IntegrityError(f"{self._path.name} carries no readable tag") from error
         if tag.hex().encode("ascii") != tag_text:  # one spelling only, so that no octet may change
             raise IntegrityError(f"{self._path.name} carries no readable tag")
-        self._authenticator.check(self._prefix + document, tag)
+        try:
+            self._authenticator.check(self._prefix + document, tag)
+        except IntegrityError:
+            raise IntegrityError(
+                f"{self._path.name} is not what this site wrote: its tag does not fit"
+            ) from None
         return document
 
     def create(self, document: bytes) -> None:
