@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from hostile.peer import Peer, Slice, ct_slice
 from running_node import DeviceFiles, Site, site
 

@@ -8,7 +8,6 @@ from hostile.peer import Slice, fetch, instances_found
 from running_node import DeviceFiles, Site
 
 
-
 def assert_served(site: Site, device: DeviceFiles, promised: Collection[Slice]) -> None:
     """Everything promised is found by C-FIND and fetched by C-GET, octet for octet."""
     studies: dict[str, dict[str, bytes]] = {}

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from hostile.peer import (
     CT,
     EXPLICIT,
@@ -15,7 +16,6 @@ from hostile.peer import (
     FINDING,
     GETTING,
     STORING,
-    Gone,
     Peer,
     Slice,
     context,
@@ -61,7 +61,13 @@ def part10(image: Slice) -> bytes:
         + explicit(0x00020012, "UI", b"1.2.3")
         + explicit(0x00020016, "AE", NAME[:16].encode())
     )
-    return bytes(128) + b"DICM" + explicit(0x00020000, "UL", len(meta).to_bytes(4, "little")) + meta + image.dataset
+    return (
+        bytes(128)
+        + b"DICM"
+        + explicit(0x00020000, "UL", len(meta).to_bytes(4, "little"))
+        + meta
+        + image.dataset
+    )
 
 
 def written(root: Path) -> Iterator[Path]:

@@ -3,10 +3,12 @@
 import os
 import shutil
 import subprocess
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from faults.state_of_site import assert_served, assert_whole
 from hostile.peer import Gone, Peer, Slice, ct_slice
 from running_node import DeviceFiles, Site, site
@@ -31,8 +33,14 @@ def fill(folder: Path, leave: int = 0) -> Path:
     """Leave ``leave`` octets of room."""
     ballast = folder / "ballast"
     with ballast.open("wb") as file:
-        stat = os.statvfs(folder)
-        os.posix_fallocate(file.fileno(), 0, stat.f_bavail * stat.f_frsize - leave)
+        for _ in range(
+            20
+        ):  # space that was taken in advance is given back a little after the association ends
+            stat = os.statvfs(folder)
+            room = stat.f_bavail * stat.f_frsize - leave
+            if room > 0:
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), room)
+            threading.Event().wait(0.05)
     return ballast
 
 
@@ -60,6 +68,7 @@ def pump(node: Site, device: DeviceFiles, images: list[Slice]) -> tuple[list[Sli
 
 
 @needs_root
+@pytest.mark.slow
 @pytest.mark.parametrize("folder", ["vault", "index", "audit"])
 def test_no_room(tmp_path: Path, small_disk: Path, folder: str) -> None:
     images = [ct_slice(i, pixels=65_536) for i in range(40)]
@@ -71,20 +80,24 @@ def test_no_room(tmp_path: Path, small_disk: Path, folder: str) -> None:
         node.start()
         answered, others = pump(node, device, images[:5])
         assert len(answered) == 5
-        ballast = fill(small_disk, leave=200_000 if folder == "vault" else 65_536)
+        ballast = fill(small_disk, leave={"vault": 200_000, "index": 65_536, "audit": 4_096}[folder])
         more, others = pump(node, device, images[5:20])
         assert all(0xA700 <= status <= 0xA7FF for status in others), {hex(status) for status in others}
         answered += more
-        if folder != "index":  # rows wait in memory and in the packs: a full index disk may not be felt at once
+        if (
+            folder != "index"
+        ):  # rows wait in memory and in the packs: a full index disk may not be felt at once
             assert len(more) < 15
         told = node.run("status", "--site", str(node.root), "--json", status=None)
-        assert told.returncode == 0 or folder == "audit" or "room" in told.stderr, told.stderr
+        assert told.returncode == 0 or "LG-0405" in told.stderr or "LG-0700" in told.stderr, told.stderr
         assert node.process is not None
         assert node.process.poll() is None
         ballast.unlink()
 
         after, others = pump(node, device, images[20:30])
-        if len(after) < 10:  # the audit log, or a poisoned pack, may ask for a restart: then the status says so
+        if (
+            len(after) < 10
+        ):  # the audit log, or a poisoned pack, may ask for a restart: then the status says so
             said = node.run("status", "--site", str(node.root), "--json", status=None)
             assert "audit" in said.stdout + said.stderr
             node.kill()
@@ -93,7 +106,7 @@ def test_no_room(tmp_path: Path, small_disk: Path, folder: str) -> None:
         answered += after
         assert len(after) == 10
         left = [image for image in images if image not in answered]
-        assert [image for image in left if image in pump(node, device, left)[0]] == left
+        assert pump(node, device, left)[0] == left
         assert_served(node, device, images)
         assert_whole(node)
         assert node.stop() == 0

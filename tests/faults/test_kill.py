@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from faults.state_of_site import assert_served, assert_whole, entries, events_of
 from hostile.peer import Gone, Peer, Slice, ct_slice
 from running_node import DeviceFiles, Site, site
@@ -62,7 +63,7 @@ class Pump:
 def test_what_was_answered_survives_kill_9(tmp_path: Path, associations: int) -> None:
     # Slices of four studies, so that four associations have packs of their own.
     images = [ct_slice(i, study=str(i % 4), pixels=2048) for i in range(INSTANCES)]
-    chance = random.Random(f"kill {associations}")  # noqa: S311 - the same moments each time
+    chance = random.Random(f"kill {associations}")
     with site(tmp_path) as node:
         device = node.enrol("ct1", "CT1", ["store", "query-retrieve"])
         pump = Pump(node, device, images)
@@ -105,7 +106,7 @@ def test_what_was_answered_survives_kill_9(tmp_path: Path, associations: int) ->
 def test_killed_while_it_recovers(tmp_path: Path) -> None:
     """Recovery is idempotent: a second crash in the middle of it changes nothing."""
     images = [ct_slice(i) for i in range(150)]
-    chance = random.Random("recover")  # noqa: S311 - the same moments each time
+    chance = random.Random("recover")
     with site(tmp_path) as node:
         device = node.enrol("ct1", "CT1", ["store", "query-retrieve"])
         node.start()

@@ -4,11 +4,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+
 from faults.conftest import Filled
 from faults.open_site import ask, flip, opened, sampled, what_is_named
 from faults.state_of_site import entries
 from hostile.peer import ASSOCIATE_RJ, Peer, Slice, ct_slice, fetch
-
 from leadglass.app.clock import SystemClock
 from leadglass.app.compose import Node
 from leadglass.base.errors import IntegrityError, KeyUnavailable, LeadglassError
@@ -170,7 +170,9 @@ def test_flips_in_the_write_ahead_log_of_the_index(crashed: Filled, tmp_path: Pa
         flip(copy / "index" / "index.db-wal", offset)
         if not what_is_named(copy):
             with opened(copy) as node:
-                assert [served(node, image) for image in crashed.images] == [i.dataset for i in crashed.images]
+                assert [served(node, image) for image in crashed.images] == [
+                    i.dataset for i in crashed.images
+                ]
         shutil.rmtree(copy)
 
 

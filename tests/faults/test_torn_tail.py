@@ -7,11 +7,11 @@ import os
 from pathlib import Path
 
 import pytest
+
 from faults.conftest import Filled
 from faults.open_site import opened, what_is_named
 from faults.test_tamper import served
 from hostile.peer import Peer, ct_slice
-
 from leadglass.base.ids import UID
 
 TAILS = {"nothing": b"", "zeros": bytes(5000), "garbage": b"\xa5\x5a\xff" * 700, "one octet": b"L"}

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pytest
+
 from hostile.peer import Peer
 from running_node import DeviceFiles, Site, site
 

@@ -360,9 +360,7 @@ class Peer:
             data_pdu(
                 context_id,
                 3,
-                command(
-                    {0x0002: VERIFICATION, 0x0100: C_ECHO, 0x0110: self.message_id, 0x0800: NO_DATASET}
-                ),
+                command({0x0002: VERIFICATION, 0x0100: C_ECHO, 0x0110: self.message_id, 0x0800: NO_DATASET}),
             )
         )
         return self.status()

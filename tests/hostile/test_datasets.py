@@ -7,6 +7,7 @@ import zlib
 from pathlib import Path
 
 import pytest
+
 from faults.state_of_site import entries
 from hostile.conftest import Target
 from hostile.peer import (
@@ -41,7 +42,9 @@ SYNTAXES = (
 BY_CONTEXT = {1: EXPLICIT, 3: IMPLICIT, 5: DEFLATED}
 
 
-def send(target: Target, dataset: bytes, *, context_id: int = 1, uid: str = "1.2.3.4", seconds: float = 15) -> int:
+def send(
+    target: Target, dataset: bytes, *, context_id: int = 1, uid: str = "1.2.3.4", seconds: float = 15
+) -> int:
     """Store a data set; return the status, or -1 when the association was ended."""
     with Peer(target.site, target.ct, seconds=seconds) as peer:
         peer.accepted(*SYNTAXES)
@@ -63,7 +66,9 @@ def head(number: int, study: str) -> Slice:
 
 def nested_explicit(depth: int, *, defined: bool) -> bytes:
     if not defined:
-        opening = struct.pack("<HH2sxxI", 0x0040, 0xA730, b"SQ", 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+        opening = (
+            struct.pack("<HH2sxxI", 0x0040, 0xA730, b"SQ", 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\xff\xff\xff\xff"
+        )
         closing = b"\xfe\xff\x0d\xe0\0\0\0\0" + b"\xfe\xff\xdd\xe0\0\0\0\0"
         return opening * depth + closing * depth
     body = b""
@@ -126,7 +131,17 @@ def test_deflate_bomb(target: Target) -> None:
 
 @pytest.mark.parametrize(
     "uid",
-    ["../../../etc/passwd", "/etc/passwd", "1.2\\..\\3", "1.2%2f3", "", "1..2", "1." + "2" * 64, "$(id)", "१.२"],
+    [
+        "../../../etc/passwd",
+        "/etc/passwd",
+        "1.2\\..\\3",
+        "1.2%2f3",
+        "",
+        "1..2",
+        "1." + "2" * 64,
+        "$(id)",
+        "१.२",
+    ],
 )
 def test_uids_that_are_none(target: Target, uid: str) -> None:
     """In the command and in the data set, alike or different: refused, and no name of any file."""
@@ -142,7 +157,10 @@ def test_uids_that_are_none(target: Target, uid: str) -> None:
 
 def test_uid_of_another_patient(target: Target) -> None:
     """Same SOP Instance UID, other content: refused, kept apart, on record; what was there stays (S59)."""
-    mine, theirs = ct_slice(1, study="55"), ct_slice(1, study="55", more=[(0x00100010, "PN", b"Other^Person")])
+    mine, theirs = (
+        ct_slice(1, study="55"),
+        ct_slice(1, study="55", more=[(0x00100010, "PN", b"Other^Person")]),
+    )
     assert send(target, mine.dataset, uid=mine.sop_instance) == 0
     assert send(target, mine.dataset, uid=mine.sop_instance) == 0
     assert send(target, theirs.dataset, uid=mine.sop_instance) == 0x0111
@@ -184,14 +202,26 @@ def part10(image: Slice, preamble: bytes) -> bytes:
         + explicit(0x00020010, "UI", EXPLICIT.encode())
         + explicit(0x00020012, "UI", b"1.2.3")
     )
-    return preamble.ljust(128, b"\0") + b"DICM" + explicit(0x00020000, "UL", struct.pack("<I", len(meta))) + meta + image.dataset
+    return (
+        preamble.ljust(128, b"\0")
+        + b"DICM"
+        + explicit(0x00020000, "UL", struct.pack("<I", len(meta)))
+        + meta
+        + image.dataset
+    )
 
 
 def test_polyglots_leave_without_their_other_tongue(target: Target, tmp_path: Path) -> None:
     """A preamble that is a program or a page: what goes out has 128 zeros there (S24)."""
     folder, out = tmp_path / "in", tmp_path / "out"
     folder.mkdir()
-    preambles = (b"MZ\x90\0", b"\x7fELF\x02\x01\x01", b"<html><script>alert(1)</script>", b"%PDF-1.7", b"#!/bin/sh\nid>/tmp/x")
+    preambles = (
+        b"MZ\x90\0",
+        b"\x7fELF\x02\x01\x01",
+        b"<html><script>alert(1)</script>",
+        b"%PDF-1.7",
+        b"#!/bin/sh\nid>/tmp/x",
+    )
     for number, preamble in enumerate(preambles):
         image = ct_slice(number, study="57", pixels=64)
         (folder / f"$(touch pwned){number}`id`;.dcm").write_bytes(part10(image, preamble))
@@ -212,7 +242,16 @@ def test_polyglots_leave_without_their_other_tongue(target: Target, tmp_path: Pa
 def test_decoder_that_crashes_takes_nobody_along(target: Target, context_id: int) -> None:
     """Frames that no decoder survives or accepts: a failed sub-operation, and the node is there (S26, S27, S28)."""
     study = f"{58 + context_id}"
-    image = ct_slice(1, study=study, pixels=64, more=[(0x00280010, "US", b"\xff\xff"), (0x00280011, "US", b"\xff\xff"), (0x00280008, "IS", b"999999")])
+    image = ct_slice(
+        1,
+        study=study,
+        pixels=64,
+        more=[
+            (0x00280010, "US", b"\xff\xff"),
+            (0x00280011, "US", b"\xff\xff"),
+            (0x00280008, "IS", b"999999"),
+        ],
+    )
     head_only = image.dataset[: -64 - 12]
     frames = struct.pack("<HH2sxxI", 0x7FE0, 0x0010, b"OB", 0xFFFFFFFF) + b"\xfe\xff\x00\xe0\0\0\0\0"
     junk = b"\xff\x4f\xff\x51" + b"\xff" * 2000
@@ -239,7 +278,9 @@ def test_log_lines_stay_lines(target: Target) -> None:
     shown = target.site.run("audit", "show", "--limit", "20", "--details", "--site", str(target.site.root))
     assert "\x1b" not in shown.stdout
     assert "\r" not in shown.stdout
-    raw = target.site.run("audit", "show", "--limit", "20", "--details", "--json", "--site", str(target.site.root))
+    raw = target.site.run(
+        "audit", "show", "--limit", "20", "--details", "--json", "--site", str(target.site.root)
+    )
     assert "\x1b" not in raw.stdout
     journal = b"".join(p.read_bytes() for p in (target.site.root / "audit" / "journal").iterdir())
     assert b"\x1b[" not in journal

@@ -6,6 +6,7 @@ import time
 from contextlib import ExitStack
 
 import pytest
+
 from hostile.conftest import Target
 from hostile.peer import (
     ABORT,
@@ -142,7 +143,11 @@ def test_empty_fragments(target: Target) -> None:
         try:
             for _ in range(200):
                 peer.send(many)
-            peer.send(data_pdu(1, 3, command({0x0002: "1.2.840.10008.1.1", 0x0100: 0x30, 0x0110: 1, 0x0800: 0x0101})))
+            peer.send(
+                data_pdu(
+                    1, 3, command({0x0002: "1.2.840.10008.1.1", 0x0100: 0x30, 0x0110: 1, 0x0800: 0x0101})
+                )
+            )
             peer.read_pdu()
         except Gone:
             pass

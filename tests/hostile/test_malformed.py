@@ -3,6 +3,7 @@
 import random
 
 import pytest
+
 from hostile.conftest import Target
 from hostile.peer import (
     ABORT,
@@ -214,7 +215,7 @@ def mutated(chance: random.Random, octets: bytes) -> bytes:
 @pytest.mark.slow
 def test_500_mutated_streams(target: Target) -> None:
     """The node stays, its memory stays, and it says nothing in alarm."""
-    chance = random.Random("streams")  # noqa: S311 - the same streams each time
+    chance = random.Random("streams")
     base = seeds()
     before = resident_kib(target.pid)
     for number in range(500):

@@ -5,17 +5,26 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
 from faults.state_of_site import entries
 from hostile.conftest import Target
-from hostile.peer import ASSOCIATE_AC, ASSOCIATE_RJ, STORING, Gone, Peer, association_request, connect, tls_context
-from running_node import DeviceFiles
-
+from hostile.peer import (
+    ASSOCIATE_AC,
+    ASSOCIATE_RJ,
+    STORING,
+    Gone,
+    Peer,
+    association_request,
+    connect,
+    tls_context,
+)
 from leadglass.app.clock import SystemClock
 from leadglass.app.compose import open_provider
 from leadglass.app.config import load_settings
 from leadglass.app.site import SitePaths
 from leadglass.trust.certs.authority import CertificateAuthority
 from leadglass.trust.certs.bundle import write_pem
+from running_node import DeviceFiles
 
 CALLING_NOT_RECOGNIZED = bytes((0, 1, 1, 3))
 CALLED_NOT_RECOGNIZED = bytes((0, 1, 1, 7))
