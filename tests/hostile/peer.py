@@ -9,6 +9,8 @@ import ssl
 import struct
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
 
 from running_node import DeviceFiles, Site
 
@@ -239,7 +241,7 @@ class Peer:
         self.sock = connect(site.port, tls or tls_context(device), source=source, seconds=seconds)
         self.message_id = 0
 
-    def __enter__(self) -> "Peer":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -461,5 +463,5 @@ def instances_found(site: Site, device: DeviceFiles, study: str, series: str) ->
 
 def resident_kib(pid: int) -> int:
     """Return the resident set of a process."""
-    with open(f"/proc/{pid}/statm", encoding="ascii") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGESIZE") // 1024
+    pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+    return pages * os.sysconf("SC_PAGESIZE") // 1024
