@@ -25,7 +25,7 @@ from archive.room import (
     killed,
     store,
 )
-from leadglass.archive.access import Access
+from leadglass.archive.access import Access, Grant
 from leadglass.archive.ingest import QUARANTINE_DUPLICATE, StoreRequest
 from leadglass.base.errors import (
     AccessDenied,
@@ -36,7 +36,9 @@ from leadglass.base.errors import (
     OutOfResources,
 )
 from leadglass.base.ids import UID
+from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.store.index.writer import IndexWriter
+from leadglass.store.vault.interfaces import SealedObject
 from leadglass.store.vault.pack import FileRecordWriter
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.policy.cedar import CedarPolicy
@@ -68,7 +70,7 @@ def test_order_of_steps(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     def noted(owner: type, name: str, word: str) -> None:
         real: Callable[..., Any] = getattr(owner, name)
 
-        def wrapper(*args: Any, **kwargs: Any) -> Any:
+        def wrapper(*args: object, **kwargs: object) -> object:
             answer = real(*args, **kwargs)
             steps.append(word)
             return answer
@@ -451,7 +453,7 @@ def test_access_is_the_only_one_that_asks_the_vault(room: Room, monkeypatch: pyt
     opened: list[str] = []
     real = Access.open
 
-    def noted(self: Access, grant: Any, record: Any) -> Any:
+    def noted(self: Access, grant: Grant, record: InstanceRecord) -> SealedObject:
         opened.append(grant.principal.principal_id)
         return real(self, grant, record)
 

@@ -159,7 +159,7 @@ def test_damage_is_named_and_the_rest_comes_back(room: Room, tmp_path: Path) -> 
     folder = killed(room, tmp_path / "after")
     for path in folder.glob("index.db*"):
         path.unlink()
-    damaged = sorted((folder / "vault").rglob("*.pack"))[0]
+    damaged = min((folder / "vault").rglob("*.pack"))
     octets = bytearray(damaged.read_bytes())
     octets[4096 if len(octets) > 4200 else len(octets) // 2] ^= 1
     damaged.write_bytes(octets)

@@ -101,7 +101,7 @@ def test_many_studies_stand_in_several_events(room: Room, monkeypatch: pytest.Mo
     room.retriever.begin(READER, retrieve_keys({"StudyInstanceUID": [one.study for one in studies]}))
     named = [entry.payload["objects"]["study"] for entry in room.entries(EventCode.RETRIEVE_STARTED)]  # type: ignore[index]  # JSON
     assert [len(part) for part in named] == [2, 2, 1]
-    assert sorted(sum(named, [])) == sorted(one.study for one in studies)
+    assert sorted(uid for part in named for uid in part) == sorted(one.study for one in studies)
 
 
 def test_more_than_the_counts_can_say(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,8 +135,7 @@ def test_damage_met_while_streaming_is_on_record_and_ends_the_object(room: Room)
         file.write(b"\0" * 16)
     came = bytearray()
     with pytest.raises(IntegrityError):
-        for piece in retrieval.dataset(record, EXPLICIT):
-            came += piece
+        came.extend(octet for piece in retrieval.dataset(record, EXPLICIT) for octet in bytes(piece))
     assert one.dataset.startswith(bytes(came)), "what came before the damage is what was written"
     assert len(came) < len(one.dataset)
     assert room.counted(EventCode.INTEGRITY_FAILED) == 1

@@ -22,7 +22,8 @@ def test_taken(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "1" * 65, ".1", "1.", "1..2", "1.a", "1.2\n", " 1.2", "1.2\0", "\u0661.2", "../1", "1/2", "-1"]
+    "text",
+    ["", "1" * 65, ".1", "1.", "1..2", "1.a", "1.2\n", " 1.2", "1.2\0", "\u0661.2", "../1", "1/2", "-1"],
 )
 def test_not_taken(text: str) -> None:
     assert not is_uid(text)

@@ -36,9 +36,9 @@ class DeviceFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 def write_device_file(path: Path, device: DeviceFile) -> Path:
     """Write the file; return its path."""
     fields = {name: value for name, value in msgspec.structs.asdict(device).items() if value != ""}
-    # JSON's strings and integers are TOML's too.
+    # JSON's strings and integers are TOML's too, but for DEL, which TOML wants escaped.
     lines = [f"{name} = {msgspec.json.encode(value).decode()}" for name, value in fields.items()]
-    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    path.write_text("\n".join(lines).replace("\x7f", "\\u007f") + "\n", encoding="utf-8")
     path.chmod(0o600)
     return path
 

@@ -151,9 +151,12 @@ def render_settings(settings: Settings) -> str:
     """Return the text of a new ``leadglass.toml``, with a word on each setting."""
 
     def text(value: str) -> str:
-        return msgspec.json.encode(value).decode()  # a TOML basic string takes JSON's escapes
+        # A TOML basic string takes JSON's escapes; DEL it wants escaped too.
+        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
 
-    names = ", ".join(text(name) for name in settings.site.names)
+    def texts(values: tuple[str, ...]) -> str:
+        return "[" + ", ".join(text(value) for value in values) + "]"
+
     return f"""\
 # A Leadglass site. Unknown keys are errors; no secret belongs here.
 
@@ -161,7 +164,7 @@ def render_settings(settings: Settings) -> str:
 # Of the institution; stands in the certificates of the site.
 name = {text(settings.site.name)}
 # Host names and addresses under which this node is reached; they stand in its certificate.
-names = [{names}]
+names = {texts(settings.site.names)}
 
 [dimse]
 # What this node is called; an association for anybody else is rejected.
@@ -172,8 +175,8 @@ port = {settings.dimse.port}
 # Associations at once, over all peers.
 associations_max = {settings.dimse.associations_max}
 # Storage SOP classes and transfer syntaxes that are not in the standard, by UID.
-private_sop_classes = []
-private_transfer_syntaxes = []
+private_sop_classes = {texts(settings.dimse.private_sop_classes)}
+private_transfer_syntaxes = {texts(settings.dimse.private_transfer_syntaxes)}
 
 [keys]
 # Who holds the root key: "key-file", "passphrase" or "systemd-credential".
