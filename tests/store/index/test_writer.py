@@ -129,6 +129,24 @@ def test_of_many_threads_with_one_uid_one_wins(
     assert index.counts().instances == 40
 
 
+@pytest.mark.parametrize("others", [0, 1, 3, 4, 5, 9, 40])
+def test_a_uid_found_free_is_taken_by_whoever_comes_first(
+    writer: IndexWriter, maker: Maker, monkeypatch: pytest.MonkeyPatch, others: int
+) -> None:
+    """However many rows came since the look-up: those that are remembered, and those that are forgotten."""
+    monkeypatch.setattr(writer_module, "REMEMBERED_MIN", 4)
+    mine = maker.entry(study="2", instance="7")
+    since = writer.admitted
+    assert writer.lookup(mine.head.identity.sop_instance_uid) is None
+    first = maker.entry(study="1", instance="7")
+    assert writer.admit(first, free_since=writer.admitted) is None
+    for _ in range(others):
+        writer.admit(maker.entry(), free_since=writer.admitted)
+    assert writer.admit(mine, free_since=since) == record_of(first)
+    writer.barrier()
+    assert writer.admit(mine, free_since=since) == record_of(first)
+
+
 def test_replayed_entries_may_be_there_already(
     writer: IndexWriter, index: SteeredIndex, maker: Maker
 ) -> None:
