@@ -409,7 +409,7 @@ class Peer:
             if elements[0x0100] == struct.pack("<H", C_STORE):
                 uid = elements[0x1000].rstrip(b"\0").decode()
                 got[uid] = body
-                answer = {
+                answer: dict[int, int | str] = {
                     0x0002: elements[0x0002].rstrip(b"\0").decode(),
                     0x0100: 0x8001,
                     0x0120: int.from_bytes(elements[0x0110], "little"),

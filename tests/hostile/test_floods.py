@@ -113,11 +113,12 @@ def test_fragments_without_end(target: Target) -> None:
     before = resident_kib(target.pid)
     with Peer(target.site, target.ct) as peer:
         peer.accepted()
-        with pytest.raises(Gone):
+        try:
             for _ in range(200):
                 peer.send(data_pdu(1, 1, b"\0" * 4096))
-            assert peer.read_pdu()[0] == ABORT
-            raise Gone
+            assert peer.ended_by_node() in ([], [ABORT])
+        except Gone:
+            pass
     with Peer(target.site, target.ct, seconds=30) as peer:
         peer.accepted()
         peer.send(data_pdu(3, 3, store_command(CT, "1.2.3")))

@@ -149,7 +149,14 @@ def test_move_goes_to_enrolled_destinations_only(target: Target, destination: st
     )
     with Peer(target.site, target.ct, seconds=15) as peer:
         peer.accepted(context(1, MOVE, EXPLICIT), context(3, CT, EXPLICIT))
-        request = {0x0002: MOVE, 0x0100: C_MOVE, 0x0110: 1, 0x0600: destination, 0x0700: 0, 0x0800: 1}
+        request: dict[int, int | str] = {
+            0x0002: MOVE,
+            0x0100: C_MOVE,
+            0x0110: 1,
+            0x0600: destination,
+            0x0700: 0,
+            0x0800: 1,
+        }
         peer.send(data_pdu(1, 3, command(request)), data_pdu(1, 2, identifier))
         try:
             status = peer.status()

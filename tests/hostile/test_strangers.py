@@ -47,9 +47,9 @@ def test_no_tls(target: Target) -> None:
 
 
 def test_no_client_certificate(target: Target) -> None:
-    with pytest.raises((ssl.SSLError, Gone, OSError)):
-        with Peer(target.site, target.ct, tls=tls_context(target.ct, with_certificate=False)) as peer:
-            peer.associate()
+    tls = tls_context(target.ct, with_certificate=False)
+    with pytest.raises((ssl.SSLError, Gone, OSError)), Peer(target.site, target.ct, tls=tls) as peer:
+        peer.associate()
     assert "TLS handshake: no client certificate" in refusals(target)
 
 
