@@ -111,6 +111,7 @@ class SteeredAudit:
         self.log = log
         self.full = False
         self.recorded = log.recorded
+        self.durable_size = log.durable_size
         self.size = log.size
         self.read = log.read
         self.close = log.close

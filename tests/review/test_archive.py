@@ -8,6 +8,7 @@ import pytest
 from archive.room import (
     EXPLICIT,
     OPERATOR,
+    ORIGIN,
     READER,
     Room,
     find_query,
@@ -21,7 +22,8 @@ from leadglass.archive import query as query_module
 from leadglass.archive import retrieve as retrieve_module
 from leadglass.base.errors import DatasetRefused, DuplicateObject, OutOfResources
 from leadglass.store.index.writer import IndexWriter
-from leadglass.trust.audit.interfaces import EventCode
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode
+from leadglass.trust.audit.journal import walk_segment
 
 
 @pytest.fixture
@@ -125,3 +127,37 @@ def test_what_is_too_large_to_decode_is_not_read_at_all(room: Room, monkeypatch:
     assert b"".join(bytes(piece) for piece in retrieval.dataset(record, EXPLICIT)) == image().dataset
     with pytest.raises(DatasetRefused):
         next(retrieval.dataset(record, "1.2.840.10008.1.2"))
+
+
+def keep_entries(folder: Path, count: int) -> None:
+    """Cut the journal behind its first entries."""
+    (journal,) = (folder / "audit" / "journal").glob("*.journal")
+    steps = walk_segment(journal, 0, ORIGIN)
+    end = [offset + length for offset, _, length in steps][count - 1]
+    journal.write_bytes(journal.read_bytes()[:end])
+
+
+def test_an_event_stands_once_after_a_power_cut_and_a_crash(room: Room, tmp_path: Path) -> None:
+    """Replay looked from the size of the log on, unsynced entries included; a power cut takes those away."""
+    room.store(image(1, "2"))
+    room.audit.sync()
+    durable = room.audit.size()
+    assert durable > 0
+    for _ in range(10):
+        event = AuditEvent(EventCode.ASSOCIATION_REFUSED, room.clock.now(), Actor("unrecognised"))
+        room.audit.record(event, durable=False)
+    session = room.session()
+    store(session, image())
+    folder = killed(room, tmp_path / "cut")
+    keep_entries(
+        folder, durable
+    )  # what the power cut left of the log: the pack is whole, the entries are gone
+    for _ in range(2):
+        again = Room(folder)
+        try:
+            again.replay()
+            with again.database.writing(durable=True) as transaction:
+                transaction.execute("DELETE FROM pack", ())  # as if it had crashed before the note
+            assert again.counted(EventCode.INSTANCE_STORED) == 2
+        finally:
+            again.close()

@@ -192,7 +192,9 @@ class StoreSession:
             self._close_pack(self._packs.pop(key))
         while len(self._packs) >= _OPEN_PACKS_MAX:
             self._close_pack(self._packs.popitem(last=False)[1])
-        floor = self.ingest.access.audit.size()
+        # Not the size: a power cut may take entries away, events of this pack come in their place, and a second replay
+        # that looked from the old size on would not find them.
+        floor = self.ingest.access.audit.durable_size()
         pack = self.ingest.vault.open_pack(study_uid, floor, quarantine=quarantine)
         self._packs[key] = pack
         return pack

@@ -161,7 +161,14 @@ class Listener:
             self._make_room(address)
             self._knocking[tls] = address
             self._threads.add(thread)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no thread for it; whoever accepts must go on
+            with self._lock:
+                self._knocking.pop(tls, None)
+                self._threads.discard(thread)
+            tls.close()
+            self._server.connection_refused(address, "no thread to serve it")
 
     def _make_room(self, address: str) -> None:
         shares = Counter(self._knocking.values())

@@ -116,6 +116,10 @@ class AuditLog(Protocol):
         """Return the number of entries."""
         ...
 
+    def durable_size(self) -> int:
+        """Return the number of entries that no power cut takes away."""
+        ...
+
     def recorded(self, event_ids: Collection[bytes], since: int) -> dict[bytes, str]:
         """Return which of ``event_ids`` stand in the log at sequence ``since`` or later, and the code of each."""
         ...

@@ -436,6 +436,11 @@ class Journal(JournalView):
         segment.offsets = None
 
     @property
+    def durable_size(self) -> int:
+        """Number of entries that are known to be on the disk."""
+        return self._durable
+
+    @property
     def failed(self) -> str:
         """Why nothing is accepted any more; empty while all is well."""
         return self._failed

@@ -244,6 +244,10 @@ class FileAuditLog:
         """Return the number of entries."""
         return self._journal.size
 
+    def durable_size(self) -> int:
+        """Return the number of entries that no power cut takes away."""
+        return self._journal.durable_size
+
     def seal(self) -> Checkpoint:
         """Make all entries so far durable, write their tiles, sign, and return what was signed. Nothing new: no work.
 
