@@ -6,6 +6,7 @@ there is one way to do each thing, with policy and audit on it.
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 
 import msgspec
@@ -344,6 +345,25 @@ def vault_verify(node: Node, _arguments: JSON, tell: Tell) -> JSON:
     return answer
 
 
+def vault_quarantine(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
+    """List what is kept apart, oldest first."""
+    node.access.permit(operator(), Permission.VAULT_VERIFY)
+    return {
+        "kept_apart": [
+            {
+                "received_at": entry.record.received_at.isoformat(),
+                "reason": entry.reason,
+                "study_uid": entry.record.identity.study_uid,
+                "sop_instance_uid": entry.record.identity.sop_instance_uid,
+                "octets": entry.record.dataset_length,
+                "pack": entry.record.address.pack_id.hex(),
+                "offset": entry.record.address.offset,
+            }
+            for entry in islice(node.index.quarantined(), _SHOWN_MAX)
+        ]
+    }
+
+
 def vault_reindex(node: Node, _arguments: JSON, tell: Tell) -> JSON:
     """Make the index anew from packs and keys."""
     node.access.permit(operator(), Permission.VAULT_REINDEX)
@@ -357,6 +377,7 @@ def _verification_json(report: VerificationReport) -> JSON:
         "records": report.records,
         "octets": report.octets,
         "rows": report.rows,
+        "entries": report.entries,
         "findings": [{"where": finding.where, "what": finding.what} for finding in report.findings],
     }
 
@@ -507,6 +528,7 @@ OPERATIONS: Mapping[str, Operation] = {
     "status": status,
     "user-enrol": user_enrol,
     "user-revoke": user_revoke,
+    "vault-quarantine": vault_quarantine,
     "vault-reindex": vault_reindex,
     "vault-verify": vault_verify,
 }

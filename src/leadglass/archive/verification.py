@@ -1,7 +1,12 @@
-"""Proving that what is held is what was written: every octet of every pack, every row, and that the two agree."""
+"""Proving that what is held is what was written: every octet of every pack, every row of the index.
+
+And that the three agree: each row has its record, each record its row, and each object that the audit log tells of is
+there.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 from leadglass.archive.access import Access
 from leadglass.base.errors import IntegrityError, KeyUnavailable
@@ -13,15 +18,22 @@ from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
+_TELLS_OF_A_RECORD: Final = frozenset({EventCode.INSTANCE_STORED.value, EventCode.INSTANCE_QUARANTINED.value})
+
 
 @dataclass(slots=True)
 class VerificationReport:
-    """What was looked at, and what is not as it was written."""
+    """What was looked at, and what is not as it was written.
+
+    Attributes:
+        entries: of the audit log that tell of a record.
+    """
 
     packs: int = 0
     records: int = 0
     octets: int = 0
     rows: int = 0
+    entries: int = 0
     findings: list[Finding] = field(default_factory=list[Finding])
 
 
@@ -44,9 +56,11 @@ class Verification:
         grant = self.access.permit(principal, Permission.VAULT_VERIFY)
         self.writer.barrier()
         report = VerificationReport()
+        told = self.access.audit.size()
         rows = self._verify_rows(report)
         held = self._verify_packs(report, progress)
         self._compare(rows, held, report)
+        self._compare_with_record(told, held, report)
         self.access.record(
             grant,
             EventCode.VAULT_VERIFIED,
@@ -56,6 +70,7 @@ class Verification:
                 "records": report.records,
                 "octets": report.octets,
                 "rows": report.rows,
+                "entries": report.entries,
                 "findings": len(report.findings),
             },
             detail={"findings": [[finding.where, finding.what] for finding in report.findings[:200]]},
@@ -96,6 +111,18 @@ class Verification:
         report.findings += self.vault.foreign_files()
         progress(len(packs), len(packs))
         return held
+
+    def _compare_with_record(
+        self, until: int, held: dict[bytes, RecoveredRecord], report: VerificationReport
+    ) -> None:
+        """Hold the vault against the audit log: who removes a pack and its rows cannot remove its entries."""
+        for entry in self.access.audit.read(0, until):
+            if entry.leaf.get("event") not in _TELLS_OF_A_RECORD:
+                continue
+            report.entries += 1
+            if bytes.fromhex(str(entry.leaf.get("event_id", ""))) not in held:
+                what = "tells of an object that the vault does not hold"
+                report.findings.append(Finding(f"audit entry {entry.sequence}", what))
 
     def _compare(
         self, rows: dict[bytes, RecordAddress], held: dict[bytes, RecoveredRecord], report: VerificationReport

@@ -155,8 +155,12 @@ def _verify_copy(log: Path, key: str, checkpoints: tuple[Path, ...], *, as_json:
 @command.command("proof")
 @click.argument("sequence", type=int)
 @site_option
-def proof(sequence: int, site: Path, passphrase_fd: int | None) -> None:
-    """Print the proof that entry SEQUENCE stands in the log: the entry, its path to the root, the signed root."""
+@json_option
+def proof(sequence: int, site: Path, passphrase_fd: int | None, as_json: bool) -> None:  # noqa: ARG001 - it is JSON anyway
+    """Print the proof that entry SEQUENCE stands in the log: the entry, its path to the root, the signed root.
+
+    Always one JSON document.
+    """
     print_json(
         run_operation(
             site, passphrase_fd, "audit-proof", {"sequence": sequence}, label="Proving", as_json=True

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import click
 
-from leadglass.app.cli.console import clean, json_option, octets, print_json
+from leadglass.app.cli.console import clean, json_option, octets, print_json, print_table
 from leadglass.app.cli.on_site import run_operation, site_option
 from leadglass.app.control import JSON
 
@@ -30,7 +30,7 @@ def verify(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
     else:
         click.echo(
             f"{answer['packs']} packs, {answer['records']} objects, {octets(answer['octets'])}, "
-            f"{answer['rows']} index rows: {_verdict(answer)}"
+            f"{answer['rows']} index rows, {answer['entries']} entries of the record: {_verdict(answer)}"
         )
         _print_findings(answer)
     if answer["findings"]:
@@ -59,6 +59,24 @@ def reindex(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
         _print_findings(answer)
     if answer["findings"]:
         raise SystemExit(_DAMAGED)
+
+
+@command.command("quarantine")
+@site_option
+@json_option
+def quarantine(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
+    """List what is kept apart: objects that were refused because their UID is held with other content."""
+    answer = run_operation(site, passphrase_fd, "vault-quarantine", {}, label="Reading", as_json=as_json)
+    if as_json:
+        print_json(answer)
+        return
+    print_table(
+        ("RECEIVED", "REASON", "SOP INSTANCE UID"),
+        [(row["received_at"][:19], row["reason"], row["sop_instance_uid"]) for row in answer["kept_apart"]],
+    )
+    click.echo(
+        f"{len(answer['kept_apart'])} kept apart; `leadglass audit show --instance UID` says who sent them."
+    )
 
 
 def _verdict(answer: JSON) -> str:

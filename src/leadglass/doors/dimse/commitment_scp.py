@@ -4,7 +4,7 @@ The request is a durable job before it is answered. A device that listens gets i
 (``commitment_scu``); one that does not gets it on this association, right behind the response.
 """
 
-from leadglass.base.errors import LeadglassError
+from leadglass.base.errors import LeadglassError, OutOfResources
 from leadglass.dicom.commitment import parse_action
 from leadglass.doors.dimse.commitment_scu import objection_of, send_report
 from leadglass.doors.dimse.services import AssociationState, Services
@@ -30,8 +30,14 @@ def serve(services: Services, state: AssociationState, context_id: int, message:
     device_id = device.device_id if device is not None else ""
     listens = False
     comment = ""
-    data = connection.small_dataset() if message.has_dataset else b""
-    status = objection(message, context.abstract_syntax)
+    status: int | None = None
+    data = b""
+    try:
+        data = connection.small_dataset() if message.has_dataset else b""
+    except OutOfResources as error:
+        status, comment = error.dimse_status, str(error)
+    if status is None:
+        status = objection(message, context.abstract_syntax)
     if status is None and message.requested_sop_instance_uid != STORAGE_COMMITMENT_PUSH_MODEL_SOP_INSTANCE:
         status = _NO_SUCH_SOP_INSTANCE
     if status is None and message.action_type_id != _REQUEST_STORAGE_COMMITMENT:
