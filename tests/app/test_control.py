@@ -14,7 +14,7 @@ from typing import Any, cast
 import pytest
 
 from leadglass.app.compose import Node
-from leadglass.app.control import JSON, ControlServer, NobodyListens, RemoteError, Tell, ask
+from leadglass.app.control import JSON, ControlServer, NobodyListens, Operation, RemoteError, Tell, ask
 from leadglass.base.errors import AccessDenied, PeerUnreachable
 
 NODE = cast("Node", object())
@@ -51,7 +51,13 @@ class Meeting:
 @pytest.fixture
 def path(tmp_path: Path) -> Iterator[Path]:
     path = tmp_path / "control.sock"
-    operations = {"echo": echo, "refuse": refuse, "fail": fail, "need": need, "meet": Meeting()}
+    operations: dict[str, Operation] = {
+        "echo": echo,
+        "refuse": refuse,
+        "fail": fail,
+        "need": need,
+        "meet": Meeting(),
+    }
     server = ControlServer(path, NODE, operations)
     server.start()
     yield path

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from leadglass.app.device_file import DeviceFile, read_device_file, write_device_file
 from leadglass.base.errors import ConfigurationError
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=30)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=30)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

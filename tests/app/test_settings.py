@@ -19,7 +19,7 @@ from leadglass.app.config.settings import (
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import ASSOCIATIONS_MAX
 
-TEXT = st.text(st.characters(exclude_categories=("Cs",)), max_size=20)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 UIDS = st.lists(st.integers(1, 999).map(lambda n: f"1.2.{n}"), max_size=3).map(tuple)
 SETTINGS = st.builds(
     Settings,
