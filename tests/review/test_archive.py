@@ -21,6 +21,7 @@ from leadglass.archive import ingest as ingest_module
 from leadglass.archive import query as query_module
 from leadglass.archive import retrieve as retrieve_module
 from leadglass.base.errors import DatasetRefused, DuplicateObject, OutOfResources
+from leadglass.base.ids import UID
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode
 from leadglass.trust.audit.journal import walk_segment
@@ -161,3 +162,35 @@ def test_an_event_stands_once_after_a_power_cut_and_a_crash(room: Room, tmp_path
             assert again.counted(EventCode.INSTANCE_STORED) == 2
         finally:
             again.close()
+
+
+@pytest.mark.parametrize("reindex", [True, False])
+def test_one_changed_octet_does_not_take_its_pack_from_the_index(
+    room: Room, tmp_path: Path, reindex: bool
+) -> None:
+    """All other objects of the pack, answered with success, were found no more."""
+    images = [image(number) for number in range(4)]
+    session = room.session()
+    for one in images:
+        store(session, one)
+    if reindex:
+        session.close_packs()
+    folder = killed(room, tmp_path / "damaged")
+    (pack,) = (folder / "vault").rglob("*.pack")
+    octets = bytearray(pack.read_bytes())
+    octets[256 + 300] ^= 1  # in the first record, behind its header
+    pack.write_bytes(octets)
+    damaged = Room(folder)
+    try:
+        report = (
+            damaged.recovery.rebuild(OPERATOR, lambda _done, _total: None) if reindex else damaged.replay()
+        )
+        assert len(report.findings) == 1
+        assert (report.records, report.events_added) == (3, 0)
+        for one in images[1:]:
+            assert damaged.held(one) == one.dataset
+        assert damaged.index.lookup(UID(images[0].instance)) is None
+        assert len(damaged.replay().findings) == 1, "it is named at every start"
+        assert pack.read_bytes() == octets
+    finally:
+        damaged.close()

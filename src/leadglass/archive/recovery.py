@@ -90,17 +90,32 @@ class Recovery:
             report.octets_cut += pack.cut_octets
             report.records += len(pack.records)
             self._replay_pack(pack, late, report)
-        for pack_id, whole in list(late.items()):
-            pack = self._recover(pack_id, report)
+        for pack_id, whole in late.items():
+            # What is damaged was named above.
+            pack = self._recover(pack_id, RecoveryReport())
             if pack is not None:
                 self._replay_rest(pack, report, whole=whole)
 
     def _recover(self, pack_id: bytes, report: RecoveryReport) -> RecoveredPack | None:
         try:
             return self.vault.recover(pack_id)
-        except (IntegrityError, KeyUnavailable) as error:
+        except KeyUnavailable as error:
             report.findings.append(Finding(f"pack {pack_id.hex()}", str(error)))
             return None
+        except IntegrityError as error:
+            report.findings.append(Finding(f"pack {pack_id.hex()}", str(error)))
+            return self._salvage(pack_id)
+
+    def _salvage(self, pack_id: bytes) -> RecoveredPack | None:
+        """Return what is whole in a damaged pack: one octet must not take a study from the index.
+
+        The pack stays as it is: nothing is cut, and it is not noted as closed, so each start names it again. Its header
+        may be what is damaged, so its events are looked for from the beginning of the log.
+        """
+        records = tuple(item for item in self.vault.verify(pack_id) if isinstance(item, RecoveredRecord))
+        if not records:
+            return None
+        return RecoveredPack(pack_id, closed=False, cut_octets=0, journal_floor=0, records=records)
 
     def _replay_pack(self, pack: RecoveredPack, late: dict[bytes, bool], report: RecoveryReport) -> None:
         known = self._known(pack)
@@ -122,7 +137,7 @@ class Recovery:
 
     def _close(self, pack: RecoveredPack, *, whole: bool) -> None:
         self.access.audit.sync()
-        if whole:
+        if whole and pack.closed:
             self.index.close_pack(pack.pack_id)
 
     def _replay_records(
