@@ -4,6 +4,7 @@ pynetdicom would decode and encode data sets again; here they stay what they are
 something.
 """
 
+import socket
 import ssl
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -83,6 +84,11 @@ def application(title: str) -> AE:
     return made
 
 
+def noting(sockets: list[socket.socket]) -> tuple[Any, Any]:
+    """Return the handler that notes each connection: pynetdicom leaves open those that the peer closes first."""
+    return evt.EVT_CONN_OPEN, lambda event: sockets.append(event.assoc.dul.socket.socket)
+
+
 @contextmanager
 def associate(
     node: Site,
@@ -125,6 +131,7 @@ def associated(
     calling: str = "",
 ) -> Iterator[Any]:
     """Ask for an association, whatever comes of it; one that is still open at the end is aborted."""
+    sockets: list[socket.socket] = []
     association = application(calling or device.ae_title).associate(
         "localhost",
         node.port,
@@ -132,7 +139,7 @@ def associated(
         ae_title=called,
         max_pdu=max_pdu,
         ext_neg=list(negotiation),
-        evt_handlers=handlers or [],
+        evt_handlers=[*(handlers or []), noting(sockets)],
         tls_args=(client_tls(device), "localhost"),
     )
     try:
@@ -140,6 +147,10 @@ def associated(
     finally:
         if association.is_established:
             association.abort()
+        if association.is_alive():
+            association.join(10)
+        for sock in sockets:
+            sock.close()
 
 
 def stranger_tls(folder: Path, device: DeviceFiles) -> tuple[ssl.SSLContext, Path]:
@@ -198,13 +209,18 @@ def listening(
         entity.add_supported_context(
             context.abstract_syntax, context.transfer_syntax, context.scu_role, context.scp_role
         )
-    server = entity.start_server(("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=handlers)
+    sockets: list[socket.socket] = []
+    server = entity.start_server(
+        ("127.0.0.1", port), block=False, ssl_context=tls, evt_handlers=[*handlers, noting(sockets)]
+    )
     assert server is not None
     try:
         yield entity
     finally:
         server.shutdown()
         server.server_close()
+        for sock in sockets:
+            sock.close()
 
 
 def contexts_of(encodings: Collection[tuple[str, str]]) -> list[PresentationContext]:
