@@ -229,17 +229,16 @@ The node runs on in the background (process {_running(here)}), on localhost port
 
   {binary} status --site {site}
   {binary} find --device {reader} -k 'PatientName=*'
+  {binary} get --device {reader} --study {study or "UID"} --out fetched
   {binary} audit show --site {site} --limit 20
   {binary} device revoke ct1 --site {site}      (and send again)
 
-With DCMTK (apt-get install dcmtk), the same doors:
+With DCMTK (apt-get install dcmtk), the same doors (its getscu and movescu speak no TLS up to 3.6.7; `leadglass get` does):
 
   echoscu  {ct1} -aet CT1 -aec LEADGLASS localhost {port}
-  storescu {ct1} -aet CT1 -aec LEADGLASS localhost {port} FILE.dcm
+  storescu {ct1} -aet CT1 -aec LEADGLASS localhost {port} {_short(_sample_files())}/MR_small.dcm
   findscu  {workstation} -aet WORKSTATION -aec LEADGLASS \\
            -S -k QueryRetrieveLevel=STUDY -k PatientName -k StudyInstanceUID localhost {port}
-  getscu   {workstation} -aet WORKSTATION -aec LEADGLASS \\
-           -S -k QueryRetrieveLevel=STUDY -k StudyInstanceUID={study or "UID"} localhost {port}
   echoscu  -aet CT1 -aec LEADGLASS localhost {port}      (no TLS: refused, and on record)
 
 `make demo-stop` ends it.""")

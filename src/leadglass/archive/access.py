@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from leadglass.base.clock import Clock
-from leadglass.base.errors import AccessDenied, IntegrityError
+from leadglass.base.errors import AccessDenied, AuditUnavailable, IntegrityError, LeadglassError
 from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.store.vault.interfaces import SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
@@ -142,6 +142,27 @@ class Access:
                 correlation_id=grant.principal.correlation_id,
             )
         )
+
+    def record_refused(self, principal: Principal, code: EventCode, error: LeadglassError) -> None:
+        """Put a request on record that is answered with a failure before anything was looked for.
+
+        Nothing is released, so a log that takes nothing does not change the answer. What ``permit`` refused is on
+        record already.
+        """
+        if isinstance(error, AccessDenied | AuditUnavailable):
+            return
+        event = AuditEvent(
+            code=code,
+            at=self.clock.now(),
+            actor=actor_of(principal),
+            outcome=Outcome.MINOR_FAILURE,
+            facts={"reason": str(error), "code": error.code, "status": error.dimse_status},
+            correlation_id=principal.correlation_id,
+        )
+        try:
+            self.audit.record(event)
+        except AuditUnavailable:
+            return
 
     def open(self, grant: Grant, record: InstanceRecord) -> SealedObject:
         """Open a stored object for the holder of a reading grant.

@@ -12,8 +12,9 @@ from typing import Final
 import msgspec
 
 from leadglass.archive.access import Access, Grant
-from leadglass.base.errors import IntegrityError, KeyUnavailable
+from leadglass.base.errors import IntegrityError, KeyUnavailable, OutOfResources
 from leadglass.base.ids import UID
+from leadglass.base.limits import COMMITMENT_REQUESTS_MAX
 from leadglass.dicom.commitment import (
     CommitmentAction,
     CommitmentEvent,
@@ -84,6 +85,8 @@ class Commitment:
             OutOfResources: it cannot be kept.
         """
         grant = self.access.permit(principal, Permission.COMMITMENT_REQUEST)
+        if self.jobs.waiting() >= COMMITMENT_REQUESTS_MAX:
+            raise OutOfResources("too many storage commitment requests wait for their reports")
         request = CommitmentRequest(
             transaction_uid=action.transaction_uid,
             device_id=device_id,

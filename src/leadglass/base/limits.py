@@ -170,3 +170,6 @@ AUDIT_CHECKPOINT_BYTES_MAX: Final = 64 * KIB
 QUARANTINED_PER_UID_MAX: Final = 16
 """Objects with other content that are kept apart under one SOP Instance UID; a newcomer is compared with each. Further
 ones are refused and on record, but not kept: who sends ever new content must not fill the disk."""
+
+COMMITMENT_REQUESTS_MAX: Final = 1000
+"""Storage commitment requests that wait for their reports, over all devices; each is up to 2.6 MB in the database."""

@@ -5,6 +5,7 @@ from typing import Final
 from leadglass.base.errors import IdentifierRefused, LeadglassError, PeerUnreachable
 from leadglass.dicom.query import Model, Query, parse_identifier, unsupported
 from leadglass.doors.dimse.services import AssociationState, Services
+from leadglass.trust.audit.interfaces import EventCode
 from leadglass.wire.dimse.assembly import CommandReceived
 from leadglass.wire.dimse.messages import CCancelRQ, CFindRQ, CFindRSP
 from leadglass.wire.dimse.status import CANCEL, PENDING, PENDING_WARNING, SUCCESS
@@ -38,6 +39,7 @@ def serve(services: Services, state: AssociationState, context_id: int, message:
         raise
     except LeadglassError as error:
         status, comment = error.dimse_status, str(error)
+        services.access.record_refused(state.principal, EventCode.QUERY_ANSWERED, error)
     _respond(state, context_id, message, status, comment=comment)
 
 

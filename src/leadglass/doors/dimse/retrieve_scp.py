@@ -17,6 +17,7 @@ from leadglass.doors.dimse.find_scp import cancelled
 from leadglass.doors.dimse.requestor import Peer, associate
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.doors.dimse.store_scu import StoreSCU, proposals
+from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Device
 from leadglass.wire.dimse.messages import CGetRQ, CGetRSP, CMoveRQ, CMoveRSP
 from leadglass.wire.dimse.status import CANCEL, PENDING, SUCCESS, StatusCategory, category
@@ -85,6 +86,7 @@ def serve_get(services: Services, state: AssociationState, context_id: int, mess
     except PeerUnreachable:
         raise
     except LeadglassError as error:
+        services.access.record_refused(state.principal, EventCode.RETRIEVE_ENDED, error)
         respond(error.dimse_status, None, str(error))
         return
     counts = SubOperations(len(retrieval.records))
@@ -115,6 +117,7 @@ def serve_move(services: Services, state: AssociationState, context_id: int, mes
     except PeerUnreachable:
         raise
     except LeadglassError as error:
+        services.access.record_refused(state.principal, EventCode.MOVE_ENDED, error)
         respond(error.dimse_status, None, str(error))
         return
     counts = SubOperations(len(retrieval.records))
