@@ -163,8 +163,8 @@ def test_planted_patient_is_found_nowhere(tmp_path: Path, tmp_path_factory: pyte
             said += [done.stdout, done.stderr]
         assert hits(node.root) == []  # with write-ahead logs and control socket as they are while it runs
         node.kill()
+        node.on_site("vault", "reindex")  # needs the site for itself
         node.start()
-        node.on_site("vault", "reindex")
         node.on_site("status")
         assert hits(node.root) == []
         assert node.process is not None

@@ -6,7 +6,9 @@ from pathlib import Path
 import pytest
 
 from archive.room import (
+    CT,
     EXPLICIT,
+    MODALITY,
     OPERATOR,
     ORIGIN,
     READER,
@@ -17,11 +19,13 @@ from archive.room import (
     retrieve_keys,
     store,
 )
+from leadglass.archive import commitment as commitment_module
 from leadglass.archive import ingest as ingest_module
 from leadglass.archive import query as query_module
 from leadglass.archive import retrieve as retrieve_module
 from leadglass.base.errors import DatasetRefused, DuplicateObject, OutOfResources
 from leadglass.base.ids import UID
+from leadglass.dicom.commitment import CommitmentAction, SOPReference
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode
 from leadglass.trust.audit.journal import walk_segment
@@ -194,3 +198,18 @@ def test_one_changed_octet_does_not_take_its_pack_from_the_index(
         assert pack.read_bytes() == octets
     finally:
         damaged.close()
+
+
+def test_requests_for_commitment_are_bounded(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Twenty requests of 20 000 instances took 52 MB of database; nobody counted them."""
+    monkeypatch.setattr(commitment_module, "COMMITMENT_REQUESTS_MAX", 2)
+    action = CommitmentAction(UID("1.2.3"), (SOPReference(UID(CT), UID(image().instance)),))
+    for _ in range(2):
+        room.commitment.accept(MODALITY, "ct1", action, listens=False)
+    with pytest.raises(OutOfResources):
+        room.commitment.accept(MODALITY, "ct1", action, listens=False)
+    (first, second) = room.commitment.due("ct1")
+    room.commitment.settle(first, "")
+    room.commitment.accept(MODALITY, "ct1", action, listens=False)
+    room.commitment.settle(second, "")
+    assert room.jobs.waiting() == 1
