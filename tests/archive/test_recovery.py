@@ -1,5 +1,6 @@
 """After a crash, and without an index: everything comes back from the packs, once."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import pytest
@@ -200,3 +201,25 @@ def test_what_was_recovered_is_served_in_its_own_words(room: Room, tmp_path: Pat
         assert record.identity.transfer_syntax_uid == EXPLICIT
     finally:
         crashed.close()
+
+
+def test_the_log_is_read_once_for_many_packs(
+    room: Room, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reading for each pack would be packs times entries: a site of a hundred thousand studies never came back."""
+    for study in range(1, 8):
+        room.store(image(study, str(study)))
+    before = rows(room)
+    readings = 0
+    looked_up = room.audit.recorded
+
+    def counted(event_ids: Collection[bytes], since: int) -> dict[bytes, str]:
+        nonlocal readings
+        readings += 1
+        return looked_up(event_ids, since)
+
+    monkeypatch.setattr(room.audit, "recorded", counted)
+    report = room.recovery.rebuild(OPERATOR, lambda _done, _total: None)
+    assert (report.packs, report.rows_added, report.events_added) == (7, 7, 0)
+    assert readings == 1
+    assert rows(room) == before
