@@ -232,10 +232,10 @@ def test_the_cache_of_upper_levels_does_not_mix_candidates() -> None:
         ("WORKLIST", {"PatientName": "A"}, "STUDY", "unknown Query/Retrieve Level"),
         ("PATIENT", {"PatientName": "A"}, "STUDY", "no level PATIENT"),
         ("SERIES", {"SeriesInstanceUID": ""}, "STUDY", "no unique key of level STUDY"),
-        ("SERIES", {"StudyInstanceUID": "1.2\\1.3"}, "STUDY", "not a single value"),
+        ("SERIES", {"StudyInstanceUID": "1.2\\1.3"}, "STUDY", "no single value"),
         ("IMAGE", {"StudyInstanceUID": "1.2"}, "STUDY", "no unique key of level SERIES"),
         ("STUDY", {"StudyInstanceUID": ""}, "PATIENT", "no unique key of level PATIENT"),
-        ("STUDY", {"PatientID": "A*"}, "PATIENT", "not a single value"),
+        ("STUDY", {"PatientID": "A*"}, "PATIENT", "no single value"),
         ("STUDY", {"AccessionNumber": "A\\B"}, "STUDY", "more than one value"),
         ("STUDY", {"StudyDate": "yesterday"}, "STUDY", "no date or time"),
         ("STUDY", {"StudyDate": "2024*"}, "STUDY", "no date or time"),
@@ -249,6 +249,7 @@ def test_refused_identifiers(level: str, keys: dict[str, str], model: str, reaso
     with pytest.raises(IdentifierRefused, match=reason) as refusal:
         ask(level, keys, model)
     assert refusal.value.dimse_status == 0xA900
+    assert len(str(refusal.value)) <= 64, "Error Comment is LO: the end would be cut off"
 
 
 def test_sixty_stars_are_one() -> None:

@@ -188,9 +188,7 @@ def _require_unique_keys(keys: tuple[Key, ...], model: Model, level: Level) -> N
             case None | Universal():
                 raise IdentifierRefused(f"no unique key of level {upper} above {level}, and not relational")
             case _:
-                raise IdentifierRefused(
-                    f"not a single value of the unique key of level {upper} above {level}"
-                )
+                raise IdentifierRefused(f"no single value of the unique key of {upper} above {level}")
 
 
 def _unique_values(dataset: Dataset, level: Level, charset: CharacterSet) -> tuple[str, ...]:
