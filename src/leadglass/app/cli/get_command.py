@@ -194,6 +194,8 @@ def _print(outcome: RetrieveOutcome, files: _Files | None, *, as_json: bool) -> 
         click.echo(
             f"{outcome.completed} objects came{size}, {outcome.failed} failed: {clean(meaning(outcome.status))}."
         )
+        if complete and not outcome.completed:
+            click.echo("  Nothing of that UID is held there.")
         for reason, count in files.reasons.items() if files is not None else ():
             click.echo(f"  {count}: {reason}")
     if not complete or not outcome.completed:
