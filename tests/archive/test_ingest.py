@@ -36,6 +36,8 @@ from leadglass.base.errors import (
     OutOfResources,
 )
 from leadglass.base.ids import UID
+from leadglass.dicom.syntaxes import IMPLICIT_VR_LITTLE_ENDIAN
+from leadglass.dicom.transcode import transcode
 from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.vault.interfaces import SealedObject
@@ -203,6 +205,21 @@ def test_other_content_under_a_held_uid_is_kept_apart_and_never_served(room: Roo
     assert entry.leaf["event_id"] == kept.record.address.object_id.hex()
     assert room.counted(EventCode.INSTANCE_REFUSED) == 0
     assert room.verify().findings == []
+
+
+def test_the_same_object_written_anew_is_held_already(room: Room) -> None:
+    """A toolkit on the way may write the same attributes in another encoding: that is no other object."""
+    one = image()
+    room.store(one)
+    anew = transcode(one.dataset, EXPLICIT, IMPLICIT_VR_LITTLE_ENDIAN)
+    assert anew != one.dataset
+    session = room.session()
+    incoming = session.begin(StoreRequest(UID(CT), UID(one.instance), IMPLICIT_VR_LITTLE_ENDIAN))
+    incoming.write(anew)
+    assert incoming.finish().already_held
+    session.close_packs()
+    assert list(room.index.quarantined()) == []
+    assert room.held(one) == one.dataset
 
 
 def test_a_sender_that_tries_again_does_not_fill_the_disk(room: Room) -> None:

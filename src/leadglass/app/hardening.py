@@ -1,6 +1,8 @@
-"""What a process does before it touches a key: no core dumps, no debugger of another process, no ``-O``."""
+"""What a process does before it touches a key: no core dumps, no debugger of another process, private
+files, no ``-O``."""
 
 import ctypes
+import os
 import resource
 import sys
 from typing import Final
@@ -19,6 +21,7 @@ def harden_process() -> None:
     """
     if not __debug__:
         raise ConfigurationError("Leadglass does not run under python -O: its assertions are part of it")
+    os.umask(0o077)  # whatever file is made, nobody else reads it
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         libc = ctypes.CDLL(None, use_errno=True)

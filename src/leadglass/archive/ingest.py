@@ -15,7 +15,6 @@ it dies after, ``archive.recovery`` finds the record in the pack and does (4) an
 Source: PS3.4 B.2.3 (statuses of C-STORE), PS3.15 A.5.3 (events).
 """
 
-import hashlib
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from datetime import datetime
 from typing import Final
 
 from leadglass.archive.access import Access, Grant, actor_of
+from leadglass.archive.comparison import Buffer, Comparison
 from leadglass.base.errors import (
     AccessDenied,
     DatasetRefused,
@@ -39,7 +39,7 @@ from leadglass.dicom.scan import DatasetScanner
 from leadglass.dicom.syntaxes import PrivateSyntaxes, TransferSyntax
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
 from leadglass.store.index.writer import IndexWriter
-from leadglass.store.vault.interfaces import Footer, PackWriter, RecordWriter, SealedObject, Vault
+from leadglass.store.vault.interfaces import Footer, PackWriter, RecordWriter, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome
 from leadglass.trust.policy.interfaces import Permission
 
@@ -48,8 +48,6 @@ _OPEN_PACKS_MAX: Final = 8
 a few."""
 
 QUARANTINE_DUPLICATE: Final = "the SOP Instance UID is held already with other content"
-
-Buffer = bytes | bytearray | memoryview
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,47 +226,6 @@ class StoreSession:
                 self.ingest.index.close_pack(pack.pack_id)
 
 
-class _Comparison:
-    """A newcomer held against the object of the same UID, octet by octet, as it streams in."""
-
-    def __init__(self, held: SealedObject, record: InstanceRecord, identity: ObjectIdentity) -> None:
-        self._held = held
-        self._record = record
-        self._identity = identity
-        self._position = 0
-        self._octets = 0
-        self._same = record.identity == identity
-        self._digest = (
-            hashlib.sha256()
-        )  # only of newcomers whose UID is taken: they may be kept apart already
-
-    def feed(self, data: Buffer) -> None:
-        if self._same:
-            end = self._position + len(data)
-            self._same = end <= self._record.dataset_length and (
-                self._held.read(self._record.dataset_offset + self._position, len(data)) == data
-            )
-            self._position = end
-        self._digest.update(data)
-        self._octets += len(data)
-
-    def same(self) -> bool:
-        """Tell whether all of it was the same, and none of it is missing."""
-        return self._same and self._position == self._record.dataset_length
-
-    def is_copy_of(self, entry: QuarantineEntry, sealed: SealedObject) -> bool:
-        """Tell whether the newcomer is what is kept apart in that entry, octet by octet."""
-        if (entry.record.identity, entry.record.dataset_length) != (self._identity, self._octets):
-            return False
-        kept = hashlib.sha256()
-        for piece in sealed.stream(entry.record.dataset_offset):
-            kept.update(piece)
-        return kept.digest() == self._digest.digest()
-
-    def close(self) -> None:
-        self._held.close()
-
-
 class Incoming:
     """One object on its way in. After a failure it swallows the rest, and ``finish`` raises what happened."""
 
@@ -283,7 +240,7 @@ class Incoming:
         self._identity: ObjectIdentity | None = None
         self._free_since = 0
         self._record: RecordWriter | None = None
-        self._comparison: _Comparison | None = None
+        self._comparison: Comparison | None = None
         self._failure: LeadglassError | None = None
         self._kept_apart = False
 
@@ -350,7 +307,7 @@ class Incoming:
         existing = ingest.writer.lookup(identity.sop_instance_uid)
         if existing is not None:
             held = ingest.access.open(self._session.grant, existing)
-            self._comparison = _Comparison(held, existing, identity)
+            self._comparison = Comparison(held, existing, identity)
         pack = self._session.pack_for(identity.study_uid, quarantine=existing is not None)
         record = pack.begin(identity)
         meta = file_meta(identity, self._session.origin.calling_ae_title)
@@ -424,7 +381,7 @@ class Incoming:
         self._session.ingest.access.audit.record(event, durable=durable)
 
     def _finish_existing(
-        self, record: RecordWriter, identity: ObjectIdentity, origin: Origin, comparison: _Comparison
+        self, record: RecordWriter, identity: ObjectIdentity, origin: Origin, comparison: Comparison
     ) -> Stored:
         if comparison.same():
             self._release()
@@ -448,7 +405,7 @@ class Incoming:
             raise
         raise DuplicateObject("held already with other content; the newcomer is kept apart")
 
-    def _is_kept_apart(self, kept: Sequence[QuarantineEntry], comparison: _Comparison) -> bool:
+    def _is_kept_apart(self, kept: Sequence[QuarantineEntry], comparison: Comparison) -> bool:
         """Tell whether this very newcomer was kept apart before: a sender that tries again must not fill the disk."""
         ingest = self._session.ingest
         for entry in kept:
@@ -480,7 +437,7 @@ class Incoming:
         held = ingest.access.open(self._session.grant, holder)
         mine = ingest.vault.open(entry.address, identity)
         try:
-            comparison = _Comparison(held, holder, identity)
+            comparison = Comparison(held, holder, identity)
             for piece in mine.stream(entry.dataset_offset):
                 comparison.feed(piece)
             same = comparison.same()

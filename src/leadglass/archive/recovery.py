@@ -10,6 +10,7 @@ from itertools import islice
 from typing import Final
 
 from leadglass.archive.access import Access, actor_of
+from leadglass.archive.comparison import Comparison
 from leadglass.archive.ingest import QUARANTINE_DUPLICATE, stored_event
 from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
 from leadglass.dicom.head import ScannedHead
@@ -263,14 +264,14 @@ class Recovery:
     def _same_content(self, entry: IndexEntry, holder: InstanceRecord) -> bool:
         if holder.address == entry.address:
             return True
-        if (holder.identity, holder.dataset_length) != (entry.head.identity, entry.dataset_length):
-            return False
-        held = self.vault.open(holder.address, holder.identity)
+        comparison = Comparison(self.vault.open(holder.address, holder.identity), holder, entry.head.identity)
         mine = self.vault.open(entry.address, entry.head.identity)
         try:
-            return _equal(held.stream(holder.dataset_offset), mine.stream(entry.dataset_offset))
+            for piece in mine.stream(entry.dataset_offset):
+                comparison.feed(piece)
+            return comparison.same()
         finally:
-            held.close()
+            comparison.close()
             mine.close()
 
     def _record(self, principal: Principal, code: EventCode, report: RecoveryReport) -> None:
@@ -315,17 +316,3 @@ def _is_certain(record: RecoveredRecord, known: Mapping[bytes, str]) -> bool:
         EventCode.INSTANCE_STORED,
         EventCode.INSTANCE_QUARANTINED,
     }
-
-
-def _equal(left: Iterator[memoryview], right: Iterator[memoryview]) -> bool:
-    """Compare two streams whose pieces may be cut differently, in constant memory."""
-    left_rest = right_rest = memoryview(b"")
-    while True:
-        left_rest = left_rest or next(left, memoryview(b""))
-        right_rest = right_rest or next(right, memoryview(b""))
-        length = min(len(left_rest), len(right_rest))
-        if length == 0:
-            return len(left_rest) == len(right_rest)
-        if left_rest[:length] != right_rest[:length]:
-            return False
-        left_rest, right_rest = left_rest[length:], right_rest[length:]

@@ -167,6 +167,9 @@ AUDIT_RECENT_LEAF_BYTES_MAX: Final = 2048
 AUDIT_CHECKPOINT_BYTES_MAX: Final = 64 * KIB
 """A signed checkpoint with 16 signatures, post-quantum ones included. Source: C2SP signed-note, "Format"."""
 
+DUPLICATE_COMPARED_BYTES_MAX: Final = 4 * MIB
+"""Data set of a resent object that is compared attribute by attribute when its octets differ; held in memory meanwhile."""
+
 QUARANTINED_PER_UID_MAX: Final = 16
 """Objects with other content that are kept apart under one SOP Instance UID; a newcomer is compared with each. Further
 ones are refused and on record, but not kept: who sends ever new content must not fill the disk."""
