@@ -7,7 +7,9 @@ import pytest
 
 CORPUS = Path(__file__).resolve().parents[2] / "shared" / "corpus"
 
-needs_corpus = pytest.mark.skipif(not CORPUS.is_dir(), reason="the shared test corpus is not beside the project")
+needs_corpus = pytest.mark.skipif(
+    not CORPUS.is_dir(), reason="the shared test corpus is not beside the project"
+)
 
 
 def corpus_files(*folders: str, suffix: str = ".dcm") -> Iterator[Path]:

@@ -7,7 +7,9 @@ first door opens.
 import os
 import socket
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -65,9 +67,24 @@ AUDIT_VERIFIER_FILE: Final = "audit.vkey"
 """The public key of the audit log (C2SP signed-note verifier key): all that offline verification needs."""
 
 
+_asking_uid: ContextVar[int | None] = ContextVar("asking_uid", default=None)
+
+
 def operator() -> Principal:
-    """Return whoever runs a command on this machine."""
-    return Principal(principal_id=f"operator:{os.geteuid()}", roles=("operator",), address="local")
+    """Return whoever runs a command on this machine: on the control socket, whom the kernel names."""
+    asking = _asking_uid.get()
+    uid = os.geteuid() if asking is None else asking
+    return Principal(principal_id=f"operator:{uid}", roles=("operator",), address="local")
+
+
+@contextmanager
+def asked_by(uid: int) -> Generator[None, None, None]:
+    """Carry out what stands inside on behalf of that user of this machine."""
+    token = _asking_uid.set(uid)
+    try:
+        yield
+    finally:
+        _asking_uid.reset(token)
 
 
 @dataclass(frozen=True, slots=True)

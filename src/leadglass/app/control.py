@@ -17,7 +17,7 @@ from typing import Any, Final
 
 import msgspec
 
-from leadglass.app.compose import Node
+from leadglass.app.compose import Node, asked_by
 from leadglass.base.errors import LeadglassError, PeerUnreachable, UsageError
 
 _REQUEST_BYTES_MAX: Final = 1024 * 1024
@@ -128,8 +128,10 @@ class ControlServer:
     def _serve(self, connection: socket.socket) -> None:
         try:
             with connection:
-                if _peer_uid(connection) in {0, os.geteuid()}:
-                    self._answer(connection)
+                uid = _peer_uid(connection)
+                if uid in {0, os.geteuid()}:
+                    with asked_by(uid):
+                        self._answer(connection)
         except (OSError, _AskerGone):
             pass  # whoever asked went away; what was done is on record
         finally:

@@ -1,5 +1,4 @@
-"""What a process does before it touches a key: no core dumps, no debugger of another process, private
-files, no ``-O``."""
+"""What a process does before it touches a key: no core dumps, no debugger, private files, no ``-O``."""
 
 import ctypes
 import os

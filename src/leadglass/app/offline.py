@@ -6,7 +6,7 @@ from pathlib import Path
 from leadglass.app.compose import parse_verifier_key
 from leadglass.app.control import JSON, Tell
 from leadglass.app.operations import audit_report
-from leadglass.base.errors import IntegrityError
+from leadglass.base.errors import IntegrityError, UsageError
 from leadglass.trust.audit.verify import verify_log
 
 
@@ -24,6 +24,11 @@ def verify_copy(log: Path, vkey: str, pinned: Sequence[bytes], tell: Tell) -> JS
         IntegrityError: the copy cannot be read.
     """
     origin, verifier = parse_verifier_key(vkey)
+    if not (log / "checkpoint").is_file() and not (log / "journal").is_dir():
+        raise UsageError(
+            f"{log} is no audit log: neither a checkpoint nor a journal is in it",
+            hint="name the folder `audit` of a site",
+        )
     try:
         return audit_report(verify_log(log, origin, (verifier,), pinned=pinned), tell)
     except OSError as error:

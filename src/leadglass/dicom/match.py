@@ -16,7 +16,6 @@ Source: PS3.4 C.2.2.2.
 import re
 import unicodedata
 from dataclasses import dataclass
-from datetime import date
 from typing import Final
 
 from leadglass.base.limits import WILDCARD_CHARACTERS_MAX
@@ -212,11 +211,8 @@ def _date_span(text: str) -> tuple[str, str] | None:
 
 
 def _is_date(year: str, month: str, day: str) -> bool:
-    try:
-        date(int(year), int(month), int(day))
-    except ValueError:
-        return False
-    return True
+    """Tell whether it is a date, or at least a day 31 of a month that has fewer: many clients end a month so."""
+    return int(year) > 0 and 1 <= int(month) <= 12 and 1 <= int(day) <= 31
 
 
 def _time_span(text: str) -> tuple[str, str] | None:

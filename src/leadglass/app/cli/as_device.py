@@ -24,9 +24,12 @@ def device_option(function: Callable[..., None]) -> Callable[..., None]:
     function = click.option(
         "--called", default="", help="AE title of the node. Default: as in the device's file."
     )(function)
-    function = click.option("--port", default=0, help="Port of the node. Default: as in the device's file.")(
-        function
-    )
+    function = click.option(
+        "--port",
+        type=click.IntRange(0, 65_535),
+        default=0,
+        help="Port of the node. Default: as in the device's file.",
+    )(function)
     function = click.option(
         "--host", default="", help="Host name of the node. Default: as in the device's file."
     )(function)

@@ -22,10 +22,12 @@ def command() -> None:
 
 
 @command.command("show")
-@click.option("--limit", default=50, show_default=True, help="Newest entries to show.")
+@click.option(
+    "--limit", type=click.IntRange(1, 10_000), default=50, show_default=True, help="Newest entries to show."
+)
 @click.option("--event", default="", help="Event code, or the beginning of one, e.g. store: or association:")
 @click.option("--principal", default="", help="E.g. device:ct1")
-@click.option("--outcome", default="", help="success, minor_failure or serious_failure")
+@click.option("--outcome", type=click.Choice(["", "success", "minor_failure", "serious_failure"]), default="")
 @click.option("--correlation", default="", help="Everything of one association or command.")
 @click.option("--since", type=click.DateTime(), default=None, help="UTC")
 @click.option("--until", type=click.DateTime(), default=None, help="UTC")

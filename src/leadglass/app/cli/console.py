@@ -8,10 +8,12 @@ import contextlib
 import sys
 import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import click
 import msgspec
+
+_NAMES_MAX: Final = 3
 
 
 def json_option(function: Callable[..., None]) -> Callable[..., None]:
@@ -47,6 +49,21 @@ def print_table(titles: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     widths = [max(len(row[i]) for row in [list(titles), *cleaned]) for i in range(len(titles))]
     for row in [list(titles), *cleaned]:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def print_by_reason(failures: Sequence[tuple[str, str]]) -> None:
+    """Print why, most frequent first, with a few of the names.
+
+    Args:
+        failures: name and reason of each.
+    """
+    by_reason: dict[str, list[str]] = {}
+    for name, reason in failures:
+        by_reason.setdefault(reason, []).append(name)
+    for reason, names in sorted(by_reason.items(), key=lambda item: -len(item[1])):
+        shown = ", ".join(clean(name) for name in names[:_NAMES_MAX])
+        more = f", and {len(names) - _NAMES_MAX} more" if len(names) > _NAMES_MAX else ""
+        click.echo(f"  {len(names):>4}  {clean(reason)}\n        {shown}{more}")
 
 
 def print_facts(facts: Mapping[str, object]) -> None:

@@ -77,6 +77,12 @@ def command(
         if not name:
             raise UsageError("a key is NAME=VALUE")
         asked[name] = value
+    for needed in {
+        Level.SERIES: ("StudyInstanceUID",),
+        Level.IMAGE: ("StudyInstanceUID", "SeriesInstanceUID"),
+    }.get(wanted, ()):
+        if not asked.get(needed):
+            raise UsageError(f"--level {level} needs -k {needed}=UID")
     model = PATIENT_ROOT_FIND if wanted is Level.PATIENT else STUDY_ROOT_FIND
     found: list[dict[str, JSONValue]] = []
     with caller.associate(contexts_for(model)) as connection:

@@ -5,11 +5,9 @@ from typing import Any
 
 import click
 
-from leadglass.app.cli.console import clean, json_option, octets, print_json
+from leadglass.app.cli.console import clean, json_option, octets, print_by_reason, print_json
 from leadglass.app.cli.on_site import run_operation, site_option
 from leadglass.base.errors import UsageError
-
-_SHOWN_MAX = 50
 
 
 @click.command("import")
@@ -40,10 +38,9 @@ def command(folder: Path, report: Path | None, site: Path, passphrase_fd: int | 
             f"{answer['files']} files: {answer['stored']} stored, {answer['already_held']} held already, "
             f"{answer['done_before']} done before, {answer['refused']} refused; {octets(answer['octets'])} read."
         )
-        for row in refused[:_SHOWN_MAX]:
-            click.echo(f"  refused  {clean(row['path'])}: {clean(row['reason'])}")
-        if len(refused) > _SHOWN_MAX:
-            click.echo(f"  ... and {len(refused) - _SHOWN_MAX} more: --json or --report lists all")
+        print_by_reason([(row["path"], row["reason"]) for row in refused])
+        if refused:
+            click.echo("  --json or --report FILE names every file.")
     if refused:
         raise SystemExit(7)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 import click
 
 from leadglass.app.cli.as_device import DeviceCaller, device_option
-from leadglass.app.cli.console import clean, json_option, octets, print_json, progress
+from leadglass.app.cli.console import json_option, octets, print_by_reason, print_json, progress
 from leadglass.base.errors import DatasetRefused, PeerRefused, UsageError
 from leadglass.base.limits import MIB
 from leadglass.dicom.part10 import FILE_META_BYTES_MAX, read_file_meta
@@ -19,7 +19,6 @@ from leadglass.doors.folder.importer import files_below
 from leadglass.wire.dimse.status import StatusCategory, category, meaning
 
 _READ_BYTES: Final = 1 * MIB
-_NAMES_MAX: Final = 3
 _CONTEXTS_MAX: Final = 60
 """Kinds of objects per association: each may need two of its 128 contexts."""
 
@@ -86,20 +85,9 @@ def command(
         print_json(answer)
     else:
         click.echo(f"{sent} objects sent ({octets(size)}), {len(failures)} not.")
-        _print_failures(failures)
+        print_by_reason([(path.name, reason) for path, reason in failures])
     if failures:
         raise SystemExit(7)
-
-
-def _print_failures(failures: Sequence[tuple[Path, str]]) -> None:
-    """Print why, most frequent first, with a few of the files."""
-    by_reason: dict[str, list[Path]] = {}
-    for path, reason in failures:
-        by_reason.setdefault(reason, []).append(path)
-    for reason, paths in sorted(by_reason.items(), key=lambda item: -len(item[1])):
-        names = ", ".join(clean(path.name) for path in paths[:_NAMES_MAX])
-        more = f", and {len(paths) - _NAMES_MAX} more" if len(paths) > _NAMES_MAX else ""
-        click.echo(f"  {len(paths):>4}  {clean(reason)}\n        {names}{more}")
 
 
 def _read_all(paths: Sequence[Path]) -> tuple[list[_Outgoing], list[tuple[Path, str]]]:

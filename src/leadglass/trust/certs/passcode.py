@@ -4,6 +4,7 @@ Implements ``identity.interfaces.PasscodeVerifier``.
 """
 
 import os
+import threading
 from typing import Final
 
 from cryptography.exceptions import InvalidKey
@@ -17,11 +18,16 @@ _LANES: Final = 4
 _MEMORY_KIB: Final = 64 * 1024
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
+_AT_ONCE: Final = 2
+"""Each derivation takes 64 MiB: a device that opens many associations at once must not take gigabytes."""
 _PREFIX: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p={_LANES}$"
 
 
 class Argon2Passcodes:
-    """Argon2id with the parameters of RFC 9106, and with no others."""
+    """Argon2id with the parameters of RFC 9106, and with no others. Thread-safe; at most two derivations at once."""
+
+    def __init__(self) -> None:
+        self._slots = threading.BoundedSemaphore(_AT_ONCE)
 
     def verifier(self, passcode: Secret) -> str:
         """Return a PHC string; the salt is random, so that equal passcodes do not look equal."""
@@ -32,14 +38,16 @@ class Argon2Passcodes:
             lanes=_LANES,
             memory_cost=_MEMORY_KIB,
         )
-        return kdf.derive_phc_encoded(passcode.reveal())
+        with self._slots:
+            return kdf.derive_phc_encoded(passcode.reveal())
 
     def verify(self, passcode: Secret, verifier: str) -> bool:
         """Tell whether ``passcode`` is the one. A verifier with other parameters is a no: none could cost more."""
         if not verifier.startswith(_PREFIX):
             return False
         try:
-            Argon2id.verify_phc_encoded(passcode.reveal(), verifier)
+            with self._slots:
+                Argon2id.verify_phc_encoded(passcode.reveal(), verifier)
         except (InvalidKey, ValueError):
             return False
         return True
