@@ -1,6 +1,7 @@
 """The same attributes in another encoding are the same object; anything else is not."""
 
 import struct
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -33,7 +34,7 @@ NAME = _element(0x0010_0010, b"PN", b"DOE^JANE")
 @pytest.mark.parametrize(
     "path", list(corpus_files("modality", "structured", "private")), ids=lambda p: p.name
 )
-def test_a_re_encoded_object_is_the_same(path) -> None:  # noqa: ANN001 - pytest's parameter, a Path
+def test_a_re_encoded_object_is_the_same(path: Path) -> None:
     content = path.read_bytes()
     try:
         meta = read_file_meta(content[:FILE_META_BYTES_MAX])
