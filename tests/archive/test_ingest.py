@@ -216,7 +216,8 @@ def test_the_same_object_written_anew_is_held_already(room: Room) -> None:
     session = room.session()
     incoming = session.begin(StoreRequest(UID(CT), UID(one.instance), IMPLICIT_VR_LITTLE_ENDIAN))
     incoming.write(anew)
-    assert incoming.finish().already_held
+    stored = incoming.finish()
+    assert (stored.already_held, stored.in_other_encoding) == (True, True)
     session.close_packs()
     assert list(room.index.quarantined()) == []
     assert room.held(one) == one.dataset

@@ -4,10 +4,12 @@ import warnings
 from io import BytesIO
 from pathlib import Path
 
-from pydicom.filereader import _read_file_meta_info, dcmread, read_preamble
+from pydicom import Dataset
+from pydicom.filereader import _read_file_meta_info, dcmread, read_dataset, read_preamble
 
 from interop.peers import BIG_ENDIAN, EXPLICIT, IMPLICIT, RawObject
 
+_TRAILING_PADDING = 0xFFFCFFFC
 _NAMES = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUID"]
 
 
@@ -30,6 +32,28 @@ def raw_object(path: Path) -> RawObject | None:
     return RawObject(
         str(sop_class), str(sop_instance), str(syntax), octets[offset:], str(study or ""), str(series or "")
     )
+
+
+def may_say_the_same(one: RawObject, other: RawObject) -> bool:
+    """Tell by pydicom whether two objects have the same attributes and, octet order apart, the same pixels."""
+    uncompressed = {EXPLICIT, IMPLICIT, BIG_ENDIAN}
+    if one.encoding[1] != other.encoding[1] and not {one.encoding[1], other.encoding[1]} <= uncompressed:
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        left, right = (_attributes(item) for item in (one, other))
+    if set(left.keys()) != set(right.keys()) or left.get("PatientName") != right.get("PatientName"):
+        return False
+    pixels = [sorted(dataset.get("PixelData", b"")) for dataset in (left, right)]
+    return pixels[0] == pixels[1]
+
+
+def _attributes(item: RawObject) -> Dataset:
+    syntax = item.encoding[1]
+    dataset = read_dataset(BytesIO(item.dataset), syntax == IMPLICIT, syntax != BIG_ENDIAN)
+    for tag in [tag for tag in dataset.keys() if tag.element == 0 or tag == _TRAILING_PADDING]:  # noqa: SIM118 - no dict
+        del dataset[tag]
+    return dataset
 
 
 def _guessed(encoding: tuple[bool | None, bool | None]) -> str:

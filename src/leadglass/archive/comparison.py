@@ -6,6 +6,7 @@ software on the way may have written it anew.
 """
 
 import hashlib
+from enum import Enum
 
 from leadglass.base.limits import DUPLICATE_COMPARED_BYTES_MAX
 from leadglass.base.objects import ObjectIdentity
@@ -14,6 +15,14 @@ from leadglass.store.index.interfaces import InstanceRecord, QuarantineEntry
 from leadglass.store.vault.interfaces import SealedObject
 
 Buffer = bytes | bytearray | memoryview
+
+
+class Likeness(Enum):
+    """How a newcomer relates to what is held under its UID."""
+
+    SAME_OCTETS = "same octets"
+    SAME_CONTENT = "same content in another encoding"
+    OTHER = "other content"
 
 
 class Comparison:
@@ -44,23 +53,28 @@ class Comparison:
         else:
             self._newcomer.clear()
 
-    def same(self) -> bool:
-        """Tell whether the newcomer is what is held."""
+    def likeness(self) -> Likeness:
+        """Say whether the newcomer is what is held."""
+        if self._same_octets and self._octets == self._record.dataset_length and self._same_place():
+            return Likeness.SAME_OCTETS
+        return Likeness.SAME_CONTENT if self._same_place() and self._same_content() else Likeness.OTHER
+
+    def _same_place(self) -> bool:
         held, new = self._record.identity, self._identity
-        if (held.study_uid, held.series_uid, held.sop_class_uid) != (
+        return (held.study_uid, held.series_uid, held.sop_class_uid) == (
             new.study_uid,
             new.series_uid,
             new.sop_class_uid,
-        ):
+        )
+
+    def _same_content(self) -> bool:
+        if max(self._octets, self._record.dataset_length) > DUPLICATE_COMPARED_BYTES_MAX:
             return False
-        if self._same_octets and self._octets == self._record.dataset_length:
-            return True
-        small = max(self._octets, self._record.dataset_length) <= DUPLICATE_COMPARED_BYTES_MAX
-        return small and same_content(
+        return same_content(
             bytes(self._newcomer),
-            new.transfer_syntax_uid,
+            self._identity.transfer_syntax_uid,
             self._held.read(self._record.dataset_offset, self._record.dataset_length),
-            held.transfer_syntax_uid,
+            self._record.identity.transfer_syntax_uid,
         )
 
     def is_copy_of(self, entry: QuarantineEntry, sealed: SealedObject) -> bool:

@@ -22,7 +22,7 @@ from datetime import datetime
 from typing import Final
 
 from leadglass.archive.access import Access, Grant, actor_of
-from leadglass.archive.comparison import Buffer, Comparison
+from leadglass.archive.comparison import Buffer, Comparison, Likeness
 from leadglass.base.errors import (
     AccessDenied,
     DatasetRefused,
@@ -61,9 +61,15 @@ class StoreRequest:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """The object is held. ``already_held``: it was before, with the same content."""
+    """The object is held.
+
+    Attributes:
+        already_held: it was before, with the same content.
+        in_other_encoding: what is held, and is kept, has the same attributes in other octets.
+    """
 
     already_held: bool
+    in_other_encoding: bool = False
 
 
 _STORED: Final = Stored(already_held=False)
@@ -383,15 +389,16 @@ class Incoming:
     def _finish_existing(
         self, record: RecordWriter, identity: ObjectIdentity, origin: Origin, comparison: Comparison
     ) -> Stored:
-        if comparison.same():
+        likeness = comparison.likeness()
+        if likeness is not Likeness.OTHER:
             self._release()
             self._session.ingest.access.record(
                 self._session.grant,
                 EventCode.INSTANCE_ALREADY_HELD,
                 objects={"study": (identity.study_uid,), "instance": (identity.sop_instance_uid,)},
-                facts={"octets": self._received},
+                facts={"octets": self._received, "likeness": likeness.value},
             )
-            return Stored(already_held=True)
+            return Stored(already_held=True, in_other_encoding=likeness is Likeness.SAME_CONTENT)
         kept = self._session.ingest.index.quarantined_as(identity.sop_instance_uid)
         if self._is_kept_apart(kept, comparison):
             raise DuplicateObject("held already with other content; the newcomer was kept apart before")
@@ -440,13 +447,13 @@ class Incoming:
             comparison = Comparison(held, holder, identity)
             for piece in mine.stream(entry.dataset_offset):
                 comparison.feed(piece)
-            same = comparison.same()
+            likeness = comparison.likeness()
         finally:
             held.close()
             mine.close()
-        if same:
+        if likeness is not Likeness.OTHER:
             self._record_event(EventCode.INSTANCE_ALREADY_HELD, identity, origin, entry.address, durable=True)
-            return Stored(already_held=True)
+            return Stored(already_held=True, in_other_encoding=likeness is Likeness.SAME_CONTENT)
         self._keep_apart(identity, origin, entry.address)
         raise DuplicateObject("held already with other content; the newcomer is kept apart")
 

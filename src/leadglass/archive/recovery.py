@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Final
 
 from leadglass.archive.access import Access, actor_of
-from leadglass.archive.comparison import Comparison
+from leadglass.archive.comparison import Comparison, Likeness
 from leadglass.archive.ingest import QUARANTINE_DUPLICATE, stored_event
 from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
 from leadglass.dicom.head import ScannedHead
@@ -269,7 +269,7 @@ class Recovery:
         try:
             for piece in mine.stream(entry.dataset_offset):
                 comparison.feed(piece)
-            return comparison.same()
+            return comparison.likeness() is not Likeness.OTHER
         finally:
             comparison.close()
             mine.close()

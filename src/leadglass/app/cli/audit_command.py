@@ -27,7 +27,12 @@ def command() -> None:
 )
 @click.option("--event", default="", help="Event code, or the beginning of one, e.g. store: or association:")
 @click.option("--principal", default="", help="E.g. device:ct1")
-@click.option("--outcome", type=click.Choice(["", "success", "minor_failure", "serious_failure"]), default="")
+@click.option(
+    "--outcome",
+    type=click.Choice(["", "success", "minor_failure", "serious_failure"]),
+    default="",
+    help="How it ended.",
+)
 @click.option("--correlation", default="", help="Everything of one association or command.")
 @click.option("--since", type=click.DateTime(), default=None, help="UTC")
 @click.option("--until", type=click.DateTime(), default=None, help="UTC")

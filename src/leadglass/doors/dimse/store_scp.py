@@ -1,5 +1,7 @@
 """C-STORE, as SCP. The status says what happened, and the comment says it in words. Source: PS3.4 B.2, PS3.7 9.1.1."""
 
+from typing import Final
+
 from leadglass.archive.ingest import StoreRequest
 from leadglass.base.errors import DatasetRefused, LeadglassError, PeerUnreachable
 from leadglass.base.ids import UID, is_uid
@@ -8,13 +10,15 @@ from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CStoreRQ, CStoreRSP, objection
 from leadglass.wire.dimse.status import SUCCESS
 
+COERCION_OF_DATA_ELEMENTS: Final = 0xB000
+"""Warning: what is held says the same in other octets. Source: PS3.4 Table B.2-1."""
 _COMMENT_LENGTH_MAX = 64  # Error Comment (0000,0902) is LO
 
 
 def serve(services: Services, state: AssociationState, context_id: int, message: CStoreRQ) -> None:
     """Take one object and answer when it is durable, visible and on record."""
     status, comment = _store(services, state, context_id, message)
-    if status == SUCCESS:
+    if status in {SUCCESS, COERCION_OF_DATA_ELEMENTS}:
         state.objects_stored += 1
     else:
         state.objects_refused += 1
@@ -63,13 +67,15 @@ def _store(
     try:
         for chunk in connection.dataset():
             incoming.write(chunk)
-        incoming.finish()
+        stored = incoming.finish()
     except PeerUnreachable:
         raise
     except LeadglassError as error:
         return error.dimse_status, str(error)
     finally:
         incoming.abort()  # harmless when it is committed
+    if stored.in_other_encoding:
+        return COERCION_OF_DATA_ELEMENTS, "held already in another encoding, which is kept"
     return SUCCESS, ""
 
 
