@@ -28,12 +28,13 @@ from leadglass.dicom.match import integer_of
 from leadglass.dicom.match import span as parse_span
 from leadglass.dicom.models import Level, LevelHead, PlainValue
 from leadglass.dicom.normalise import fold_person_name, fold_text
-from leadglass.dicom.scan import LONG_VRS, SHORT_VRS, CapturedValue, DatasetScanner, code_of, key_of
+from leadglass.dicom.scan import CapturedValue, DatasetScanner, code_of, key_of
 from leadglass.dicom.syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
 
 _CODE_STRING: Final = re.compile(r"[A-Z0-9_ ]{1,16}", re.ASCII)
 """Value of a CS. What is not one might be a name in the wrong place, and stays out of the clear. Source: PS3.5 6.2."""

@@ -15,12 +15,12 @@ from leadglass.base.errors import DatasetRefused
 from leadglass.base.ids import UID, is_uid
 from leadglass.base.limits import KIB
 from leadglass.base.objects import ObjectIdentity
-from leadglass.dicom.scan import LONG_VRS, SHORT_VRS
 from leadglass.dicom.syntaxes import (
     EXPLICIT_VR_BIG_ENDIAN,
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
 )
+from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
 
 IMPLEMENTATION_CLASS_UID: Final = UID("2.25.282953117850135737286017178856479870194")
 """Ours, a UUID by PS3.5 B.2. It says which implementation wrote a file or opened an association (PS3.7 D.3.3.2)."""

@@ -40,6 +40,7 @@ from leadglass.base.objects import ObjectIdentity
 from leadglass.dicom.attributes import CAPTURED_TAGS
 from leadglass.dicom.sequences import SEQUENCE_TAGS
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
+from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
 
 MISMATCH: Final = 0xA900
 """Error: data set does not match SOP class. Source: PS3.4 Table B.2-1."""
@@ -59,32 +60,6 @@ _INFLATE_STEP: Final = 256 * KIB
 _AFTER_STREAM_MAX: Final = 9
 """A gzip trailer (CRC-32 and length, RFC 1952) and one octet of padding."""
 
-SHORT_VRS: Final = [
-    "AE",
-    "AS",
-    "AT",
-    "CS",
-    "DA",
-    "DS",
-    "DT",
-    "FD",
-    "FL",
-    "IS",
-    "LO",
-    "LT",
-    "PN",
-    "SH",
-    "SL",
-    "SS",
-    "ST",
-    "TM",
-    "UI",
-    "UL",
-    "US",
-]
-"""VRs with a 16-bit length. Source: PS3.5 Table 7.1-2."""
-LONG_VRS: Final = ["OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"]
-"""VRs with two reserved octets and a 32-bit length. Source: PS3.5 Table 7.1-1."""
 _FRAGMENT_VRS: Final = ["OB", "OW", "UN"]
 
 

@@ -24,6 +24,7 @@ from pydicom.datadict import dictionary_keyword, dictionary_VR, tag_for_keyword
 
 from leadglass.base.errors import DatasetRefused, UsageError
 from leadglass.base.limits import IDENTIFIER_BYTES_MAX, SEQUENCE_DEPTH_MAX
+from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
 
 IMPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2"
 EXPLICIT_LITTLE_ENDIAN: Final = "1.2.840.10008.1.2.1"
@@ -59,30 +60,6 @@ NUMBER_FORMATS: Final[Mapping[str, str]] = {
 }
 """``struct`` codes of the binary numbers. Source: PS3.5 6.2."""
 
-_LONG_VRS: Final = frozenset({"OB", "OD", "OF", "OL", "OV", "OW", "SQ", "SV", "UC", "UN", "UR", "UT", "UV"})
-_SHORT_VRS: Final = frozenset(
-    {
-        "AE",
-        "AS",
-        "AT",
-        "CS",
-        "DA",
-        "DS",
-        "DT",
-        "FD",
-        "FL",
-        "IS",
-        "LO",
-        "LT",
-        "PN",
-        "SH",
-        "SL",
-        "SS",
-        "ST",
-        "TM",
-    }
-    | {"UI", "UL", "US"}
-)
 _SWAPS: Final[Mapping[str, int]] = {
     "AT": 2, "FD": 8, "FL": 4, "OD": 8, "OF": 4, "OL": 4, "OV": 8, "OW": 2,
     "SL": 4, "SS": 2, "SV": 8, "UL": 4, "US": 2, "UV": 8,
@@ -274,12 +251,12 @@ class _Reader:
                 _malformed("a delimiter where an element is expected")
             if not explicit:
                 vr = vr_of(tag)
-            elif vr in _LONG_VRS:
+            elif vr in LONG_VRS:
                 if end - position < 4:
                     _malformed("cut short in an element header")
                 (length,) = self._length(data, position)
                 position += 4
-            elif vr not in _SHORT_VRS:
+            elif vr not in SHORT_VRS:
                 _malformed("an unknown value representation")
             self._count += 1
             if self._count > self._elements_max:
@@ -377,7 +354,7 @@ def _write(dataset: Iterable[Element], out: list[bytes], *, explicit: bool, big:
             value = _write_items(element.items, explicit=explicit, big=big)
         if not explicit:
             out.append(struct.pack("<HHI", tag >> 16, tag & 0xFFFF, len(value)))
-        elif vr in _LONG_VRS:
+        elif vr in LONG_VRS:
             out.append(struct.pack(order + "HH2sHI", tag >> 16, tag & 0xFFFF, vr.encode(), 0, len(value)))
         elif len(value) > 0xFFFE:
             # PS3.5 6.2.2 note 8: what does not fit into a two-octet length field is written as UN.
