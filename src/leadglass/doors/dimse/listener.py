@@ -10,6 +10,7 @@ however many connect and stay silent. Associations are counted when the handshak
 """
 
 import contextlib
+import gc
 import socket
 import ssl
 import threading
@@ -192,6 +193,10 @@ class Listener:
                 self._knocking.pop(tls, None)
                 self._open.pop(tls, None)
                 self._threads.discard(threading.current_thread())
+            # An association leaves cycles behind, and its buffers in them. The collector looks rarely (app.collector),
+            # so that a flood of short associations would hold hundreds of buffers until then. A look at the young
+            # objects takes about a millisecond.
+            gc.collect(0)
 
     def _handshake(self, tls: ssl.SSLSocket, address: str) -> bool:
         try:
