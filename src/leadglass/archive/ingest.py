@@ -34,8 +34,9 @@ from leadglass.base.ids import UID
 from leadglass.base.limits import DATASET_HEAD_BYTES_MAX, OBJECT_BYTES_MAX, QUARANTINED_PER_UID_MAX
 from leadglass.base.objects import ObjectIdentity, Origin, RecordAddress
 from leadglass.dicom.head import ScannedHead
+from leadglass.dicom.models import Head
 from leadglass.dicom.part10 import file_meta
-from leadglass.dicom.scan import DatasetScanner
+from leadglass.dicom.scan import DatasetScanner, check_identity
 from leadglass.dicom.syntaxes import PrivateSyntaxes, TransferSyntax
 from leadglass.store.index.interfaces import Index, IndexEntry, InstanceRecord, QuarantineEntry
 from leadglass.store.index.writer import IndexWriter
@@ -303,10 +304,7 @@ class Incoming:
             raise DatasetRefused("no Study and Series Instance UID in the first 16 MiB of the data set")
 
     def _begin_record(self, identity: ObjectIdentity) -> RecordWriter:
-        if identity.sop_class_uid != self._request.sop_class_uid:
-            raise DatasetRefused("the data set is of another SOP class than announced", dimse_status=0xA900)
-        if identity.sop_instance_uid != self._request.sop_instance_uid:
-            raise DatasetRefused("the data set is another SOP instance than announced", dimse_status=0xA900)
+        check_identity(identity, self._request.sop_class_uid, self._request.sop_instance_uid)
         ingest = self._session.ingest
         self._identity = identity
         self._free_since = ingest.writer.admitted
@@ -361,7 +359,7 @@ class Incoming:
         holder = ingest.writer.admit(entry, free_since=self._free_since)
         if holder is not None:
             return self._lost_race(entry, identity, origin, holder)
-        self._record_event(EventCode.INSTANCE_STORED, identity, origin, address)
+        self._record_event(EventCode.INSTANCE_STORED, head, origin, address)
         return _STORED
 
     def _footer(self, identity: ObjectIdentity, origin: Origin, quarantined: str = "") -> Footer:
@@ -376,14 +374,13 @@ class Incoming:
     def _record_event(
         self,
         code: EventCode,
-        identity: ObjectIdentity,
+        head: Head,
         origin: Origin,
         address: RecordAddress,
         *,
         durable: bool = False,
     ) -> None:
-        patient = ScannedHead.of(self._scanner).patient_reference()
-        event = stored_event(code, identity, origin, patient, address, self._received)
+        event = stored_event(code, head.identity, origin, head.patient_reference(), address, self._received)
         self._session.ingest.access.audit.record(event, durable=durable)
 
     def _finish_existing(
@@ -433,7 +430,8 @@ class Incoming:
             received_at=origin.received_at,
         )
         self._session.ingest.index.add_quarantined(QuarantineEntry(kept, QUARANTINE_DUPLICATE))
-        self._record_event(EventCode.INSTANCE_QUARANTINED, identity, origin, address, durable=True)
+        head = ScannedHead.of(self._scanner)
+        self._record_event(EventCode.INSTANCE_QUARANTINED, head, origin, address, durable=True)
         self._kept_apart = True
 
     def _lost_race(
@@ -452,7 +450,9 @@ class Incoming:
             held.close()
             mine.close()
         if likeness is not Likeness.OTHER:
-            self._record_event(EventCode.INSTANCE_ALREADY_HELD, identity, origin, entry.address, durable=True)
+            self._record_event(
+                EventCode.INSTANCE_ALREADY_HELD, entry.head, origin, entry.address, durable=True
+            )
             return Stored(already_held=True, in_other_encoding=likeness is Likeness.SAME_CONTENT)
         self._keep_apart(identity, origin, entry.address)
         raise DuplicateObject("held already with other content; the newcomer is kept apart")

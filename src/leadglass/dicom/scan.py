@@ -175,13 +175,9 @@ def check_identity(identity: ObjectIdentity, sop_class_uid: str, sop_instance_ui
         DatasetRefused: they differ (0xA900). Source: PS3.4 B.2.3, PS3.7 9.1.1.1.
     """
     if identity.sop_class_uid != sop_class_uid:
-        raise DatasetRefused(
-            "the data set is of another SOP class than the command says", dimse_status=MISMATCH
-        )
+        raise DatasetRefused("the data set is of another SOP class than announced", dimse_status=MISMATCH)
     if identity.sop_instance_uid != sop_instance_uid:
-        raise DatasetRefused(
-            "the data set is another SOP instance than the command says", dimse_status=MISMATCH
-        )
+        raise DatasetRefused("the data set is another SOP instance than announced", dimse_status=MISMATCH)
 
 
 class DatasetScanner:

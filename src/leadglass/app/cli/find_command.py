@@ -11,7 +11,8 @@ from leadglass.app.cli.console import json_option, print_json, print_table
 from leadglass.base.errors import UsageError
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import JSONValue, build_identifier, read_response
-from leadglass.doors.dimse.query_scu import PATIENT_ROOT_FIND, STUDY_ROOT_FIND, contexts_for, find
+from leadglass.dicom.sop_classes import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
+from leadglass.doors.dimse.query_scu import contexts_for, find
 
 _COLUMNS: Final[Mapping[Level, tuple[str, ...]]] = {
     Level.PATIENT: ("PatientName", "PatientID", "PatientBirthDate", "NumberOfPatientRelatedStudies"),

@@ -16,15 +16,13 @@ from leadglass.base.objects import ObjectIdentity
 from leadglass.dicom.models import Level
 from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.query import build_identifier, read_response
-from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
+from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES, STUDY_ROOT_FIND, STUDY_ROOT_MOVE
 from leadglass.dicom.syntaxes import (
     EXPLICIT_VR_LITTLE_ENDIAN,
     IMPLICIT_VR_LITTLE_ENDIAN,
     STORABLE_TRANSFER_SYNTAXES,
 )
 from leadglass.doors.dimse.query_scu import (
-    STUDY_ROOT_FIND,
-    STUDY_ROOT_MOVE,
     RetrieveOutcome,
     contexts_for,
     find,

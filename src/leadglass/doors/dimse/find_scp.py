@@ -1,18 +1,20 @@
 """C-FIND, as SCP: Patient Root and Study Root. Source: PS3.4 C.4.1, C.6; PS3.7 9.1.2."""
 
+from collections.abc import Mapping
 from typing import Final
 
 from leadglass.base.errors import IdentifierRefused, LeadglassError, PeerUnreachable
 from leadglass.dicom.query import Model, Query, parse_identifier, unsupported
+from leadglass.dicom.sop_classes import PATIENT_ROOT_FIND, STUDY_ROOT_FIND
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.wire.dimse.assembly import CommandReceived
 from leadglass.wire.dimse.messages import CCancelRQ, CFindRQ, CFindRSP
 from leadglass.wire.dimse.status import CANCEL, PENDING, PENDING_WARNING, SUCCESS
 
-SOP_CLASSES: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.1": Model.PATIENT,
-    "1.2.840.10008.5.1.4.1.2.2.1": Model.STUDY,
+SOP_CLASSES: Final[Mapping[str, Model]] = {
+    PATIENT_ROOT_FIND: Model.PATIENT,
+    STUDY_ROOT_FIND: Model.STUDY,
 }
 """Query/Retrieve Information Model - FIND. Patient/Study Only is retired (PS3.4 C.6.3)."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol
 
 from leadglass.base.errors import PeerRefused, PeerUnreachable
+from leadglass.dicom.sop_classes import STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from leadglass.doors.dimse.connection import Connection
 from leadglass.wire.dimse.assembly import CommandReceived
 from leadglass.wire.dimse.messages import (
@@ -24,10 +25,6 @@ from leadglass.wire.dimse.status import StatusCategory, category, meaning
 from leadglass.wire.dimse.uids import VERIFICATION_SOP_CLASS
 from leadglass.wire.ul.pdu import PresentationContextRQ, RoleSelection
 
-STUDY_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.2.1"
-STUDY_ROOT_MOVE: Final = "1.2.840.10008.5.1.4.1.2.2.2"
-STUDY_ROOT_GET: Final = "1.2.840.10008.5.1.4.1.2.2.3"
-PATIENT_ROOT_FIND: Final = "1.2.840.10008.5.1.4.1.2.1.1"
 _SYNTAXES: Final = ("1.2.840.10008.1.2.1", "1.2.840.10008.1.2")
 _GET_STORAGE_CONTEXTS_MAX: Final = 126
 _MESSAGE_ID: Final = 1

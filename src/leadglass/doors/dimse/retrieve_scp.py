@@ -4,7 +4,7 @@ Both answer with C-STORE sub-operations: C-GET on the same association, C-MOVE o
 destination that is not enrolled for it is refused, whatever its name; its address comes from the enrolment only.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Final
@@ -13,6 +13,7 @@ from leadglass.archive.retrieve import InstanceRecord, Retrieval
 from leadglass.base.errors import IdentifierRefused, LeadglassError, PeerUnreachable
 from leadglass.dicom.failed_list import failed_instance_list
 from leadglass.dicom.query import Model, parse_retrieve
+from leadglass.dicom.sop_classes import PATIENT_ROOT_GET, PATIENT_ROOT_MOVE, STUDY_ROOT_GET, STUDY_ROOT_MOVE
 from leadglass.doors.dimse.find_scp import cancelled
 from leadglass.doors.dimse.requestor import Peer, associate
 from leadglass.doors.dimse.services import AssociationState, Services
@@ -20,22 +21,26 @@ from leadglass.doors.dimse.store_scu import StoreSCU, proposals
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Device
 from leadglass.wire.dimse.messages import CGetRQ, CGetRSP, CMoveRQ, CMoveRSP
-from leadglass.wire.dimse.status import CANCEL, PENDING, SUCCESS, StatusCategory, category
+from leadglass.wire.dimse.status import (
+    CANCEL,
+    MOVE_DESTINATION_UNKNOWN,
+    OUT_OF_RESOURCES_SUBOPERATIONS,
+    PENDING,
+    SUBOPERATIONS_WITH_FAILURES,
+    SUCCESS,
+    StatusCategory,
+    category,
+)
 
-MOVE_SOP_CLASSES: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.2": Model.PATIENT,
-    "1.2.840.10008.5.1.4.1.2.2.2": Model.STUDY,
+MOVE_SOP_CLASSES: Final[Mapping[str, Model]] = {
+    PATIENT_ROOT_MOVE: Model.PATIENT,
+    STUDY_ROOT_MOVE: Model.STUDY,
 }
-GET_SOP_CLASSES: Final = {
-    "1.2.840.10008.5.1.4.1.2.1.3": Model.PATIENT,
-    "1.2.840.10008.5.1.4.1.2.2.3": Model.STUDY,
+GET_SOP_CLASSES: Final[Mapping[str, Model]] = {
+    PATIENT_ROOT_GET: Model.PATIENT,
+    STUDY_ROOT_GET: Model.STUDY,
 }
 """Query/Retrieve Information Model - MOVE and GET. Patient/Study Only is retired (PS3.4 C.6.3)."""
-
-UNABLE_TO_PERFORM_SUB_OPERATIONS: Final = 0xA702
-MOVE_DESTINATION_UNKNOWN: Final = 0xA801
-COMPLETE_WITH_FAILURES: Final = 0xB000
-"""Source: PS3.4 Tables C.4-2 and C.4-3."""
 
 
 @dataclass(slots=True)
@@ -71,8 +76,8 @@ class SubOperations:
         if not self.failed and not self.warning:
             return SUCCESS
         if self.failed and not self.completed and not self.warning:
-            return UNABLE_TO_PERFORM_SUB_OPERATIONS
-        return COMPLETE_WITH_FAILURES
+            return OUT_OF_RESOURCES_SUBOPERATIONS
+        return SUBOPERATIONS_WITH_FAILURES
 
 
 def serve_get(services: Services, state: AssociationState, context_id: int, message: CGetRQ) -> None:
@@ -168,7 +173,7 @@ def _begin(
     services: Services,
     state: AssociationState,
     context_id: int,
-    models: dict[str, Model],
+    models: Mapping[str, Model],
     *,
     destination: str,
 ) -> Retrieval:
@@ -212,7 +217,7 @@ def _send_one(
     identity = record.identity
     chosen = sender.contexts.choose(identity.sop_class_uid, identity.transfer_syntax_uid)
     if chosen is None or not retrieval.can_send(record, chosen[1]):
-        return UNABLE_TO_PERFORM_SUB_OPERATIONS
+        return OUT_OF_RESOURCES_SUBOPERATIONS
     context_id, syntax = chosen
     dataset = retrieval.dataset(record, syntax)
     try:

@@ -46,7 +46,6 @@ class Services:
     client_tls: Callable[[Device], ssl.SSLContext]
     local: LocalParameters
     users: UserIdentityService | None = None
-    max_associations: int = 100
 
 
 @dataclass(slots=True)

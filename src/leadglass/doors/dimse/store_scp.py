@@ -1,17 +1,13 @@
 """C-STORE, as SCP. The status says what happened, and the comment says it in words. Source: PS3.4 B.2, PS3.7 9.1.1."""
 
-from typing import Final
-
 from leadglass.archive.ingest import StoreRequest
 from leadglass.base.errors import DatasetRefused, LeadglassError, PeerUnreachable
 from leadglass.base.ids import UID, is_uid
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CStoreRQ, CStoreRSP, objection
-from leadglass.wire.dimse.status import SUCCESS
+from leadglass.wire.dimse.status import COERCION_OF_DATA_ELEMENTS, SUCCESS
 
-COERCION_OF_DATA_ELEMENTS: Final = 0xB000
-"""Warning: what is held says the same in other octets. Source: PS3.4 Table B.2-1."""
 _COMMENT_LENGTH_MAX = 64  # Error Comment (0000,0902) is LO
 
 

@@ -1,14 +1,9 @@
 """C-ECHO. Source: PS3.4 Annex A, PS3.7 9.1.5."""
 
-from typing import Final
-
 from leadglass.doors.dimse.services import AssociationState, Services
 from leadglass.trust.policy.interfaces import Permission
 from leadglass.wire.dimse.messages import CEchoRQ, CEchoRSP
-from leadglass.wire.dimse.status import SUCCESS
-
-NOT_AUTHORIZED: Final = 0x0124
-"""Source: PS3.7 C.5.16."""
+from leadglass.wire.dimse.status import NOT_AUTHORIZED, SUCCESS
 
 
 def serve(services: Services, state: AssociationState, context_id: int, message: CEchoRQ) -> None:
