@@ -50,6 +50,7 @@ from leadglass.trust.certs.renewal import make_node_certificate, open_node_certi
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
+from leadglass.trust.identity.standing import RegisteredStanding
 from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.trust.identity.users import UserRegistry
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
@@ -204,7 +205,16 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     vault = FileVault(paths.vault, keys, clock)
     database = _open_database(paths, settings, keys)
     index = SQLIndex(database, keys, keys)
-    access = Access(CedarPolicy.load(), audit, vault, clock)
+    registry = DeviceRegistry(
+        paths.devices,
+        keys.authenticator("devices"),
+        clock,
+        (settings.dimse.ae_title,),
+        # A registry that is older than what the log knows was put back: it would let revoked devices in.
+        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
+    )
+    users = UserRegistry(paths.users, keys.authenticator("users"), clock)
+    access = Access(CedarPolicy.load(), audit, vault, clock, RegisteredStanding(registry, users))
     authority = CertificateAuthority.open(paths.certs, provider, clock)
     credentials, renewed = open_node_certificate(
         paths.node_certificate, authority, settings.site.names, provider, clock
@@ -217,7 +227,6 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         }
         actor = Actor(principal_id=SERVICE.principal_id)
         audit.record(AuditEvent(code=EventCode.CERTIFICATE_ISSUED, at=clock.now(), actor=actor, facts=facts))
-    users = UserRegistry(paths.users, keys.authenticator("users"), clock)
     passcodes = Argon2Passcodes()
     private = {
         uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes
@@ -234,14 +243,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         keys=keys,
         authority=authority,
         credentials=credentials,
-        registry=DeviceRegistry(
-            paths.devices,
-            keys.authenticator("devices"),
-            clock,
-            (settings.dimse.ae_title,),
-            # A registry that is older than what the log knows was put back: it would let revoked devices in.
-            minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
-        ),
+        registry=registry,
         users=users,
         user_identity=UserIdentityService(users, passcodes, _token_verifier(paths, settings, clock), clock),
         passcodes=passcodes,

@@ -8,15 +8,17 @@ Source: 45 CFR 164.312(a)(1), 164.312(b).
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from leadglass.base.clock import Clock
 from leadglass.base.errors import AccessDenied, AuditUnavailable, IntegrityError, LeadglassError
-from leadglass.store.index.interfaces import InstanceRecord
+from leadglass.base.ids import UID
+from leadglass.store.index.interfaces import InstanceRecord, Scope, StudyFacts, Subject
 from leadglass.store.vault.interfaces import SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
+from leadglass.trust.identity.interfaces import Standing
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import SITE, Allowed, Denied, Permission, Policy, Resource
+from leadglass.trust.policy.interfaces import SITE, Allowed, Decision, Denied, Permission, Policy, Resource
 
 _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
     Permission.INSTANCE_STORE: EventCode.INSTANCE_REFUSED,
@@ -38,19 +40,6 @@ _READING = frozenset(
     }
 )
 
-_INSTANCE = Resource("Instance", {})
-_STUDY = Resource("Study", {})
-_RESOURCES: Mapping[Permission, Resource] = {
-    **dict.fromkeys(Permission, SITE),
-    Permission.COMMITMENT_REQUEST: _INSTANCE,
-    Permission.INSTANCE_MOVE: _STUDY,
-    Permission.INSTANCE_RETRIEVE: _STUDY,
-    Permission.INSTANCE_STORE: _INSTANCE,
-    Permission.STUDY_QUERY: _STUDY,
-}
-"""What each permission is about. Decisions do not depend on single objects yet; when they do, it is here that the
-question becomes more precise."""
-
 
 def actor_of(principal: Principal) -> Actor:
     """Return the principal in the words of the audit log."""
@@ -62,13 +51,38 @@ def actor_of(principal: Principal) -> Actor:
     )
 
 
+def subject_of(principal: Principal) -> Subject:
+    """Return whose relations to studies count."""
+    return Subject(principal.principal_id, principal.known_as)
+
+
+def study_resource(facts: StudyFacts) -> Resource:
+    """Return a study in the words of the policies' schema."""
+    return Resource(
+        "Study",
+        {
+            "modalities": facts.modalities,
+            "body_parts": facts.body_parts,
+            "institutions": facts.institutions,
+            "sources": facts.sources,
+            "deidentified": facts.deidentified,
+            "relations": frozenset(relation.value for relation in facts.relations),
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Grant:
-    """A decision that was a yes, and what it is good for. Only ``Access`` makes one."""
+    """A decision that was a yes, and what it is good for. Only ``Access`` makes one.
+
+    Attributes:
+        studies: whose objects may be opened with it; None for a grant that is not about single studies.
+    """
 
     principal: Principal
     permission: Permission
     rules: tuple[str, ...]
+    studies: frozenset[UID] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,27 +93,79 @@ class Access:
     audit: AuditLog
     vault: Vault
     clock: Clock
+    standing: Standing
 
-    def may(self, principal: Principal, permission: Permission) -> bool:
+    def may(self, principal: Principal, permission: Permission, resource: Resource = SITE) -> bool:
         """Tell whether ``permit`` would grant: for what is offered, never instead of ``permit``."""
-        return isinstance(self.policy.decide(principal, permission, _RESOURCES[permission]), Allowed)
+        return isinstance(self._decide(principal, permission, resource), Allowed)
 
-    def permit(self, principal: Principal, permission: Permission) -> Grant:
+    def permit(self, principal: Principal, permission: Permission, resource: Resource = SITE) -> Grant:
         """Return a grant, or put the refusal on record and raise.
+
+        About ``SITE``, a permission on studies means "on any at all"; ``permit_studies`` and ``scope`` say on which.
 
         Raises:
             AccessDenied: policy said no; the reason is in the audit log only.
             AuditUnavailable: the refusal could not be recorded.
         """
-        decision = self.policy.decide(principal, permission, _RESOURCES[permission])
+        decision = self._decide(principal, permission, resource)
         if isinstance(decision, Denied):
             self._record_denial(principal, permission, decision)
             raise AccessDenied("not authorized")
-        return self._grant(principal, permission, decision)
-
-    @staticmethod
-    def _grant(principal: Principal, permission: Permission, decision: Allowed) -> Grant:
         return Grant(principal=principal, permission=permission, rules=decision.rules)
+
+    def permit_studies(
+        self, principal: Principal, permission: Permission, facts: Mapping[UID, StudyFacts]
+    ) -> Grant:
+        """Return a grant for those of the studies that policy permits: the others are as good as missing.
+
+        A grant for none of them is no error: whoever asked finds nothing. ``permit`` on the site comes first.
+
+        Raises:
+            AccessDenied: not permitted on any study at all.
+            AuditUnavailable: the refusal could not be recorded.
+        """
+        site = self.permit(principal, permission)
+        rules: set[str] = set()
+        studies: set[UID] = set()
+        for study_uid, study in facts.items():
+            decision = self._decide(principal, permission, study_resource(study))
+            if isinstance(decision, Allowed):
+                studies.add(study_uid)
+                rules.update(decision.rules)
+        return Grant(
+            principal=principal,
+            permission=permission,
+            rules=tuple(sorted(rules)) or site.rules,
+            studies=frozenset(studies),
+        )
+
+    def scope(self, principal: Principal, permission: Permission) -> Scope:
+        """Return which studies a list may show. ``permit`` on the site comes first."""
+        return Scope(
+            subject=subject_of(principal),
+            permits=lambda facts: self.may(principal, permission, study_resource(facts)),
+        )
+
+    def _decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
+        current = self.standing.current(principal)
+        if current is None:
+            return Denied("revoked, disabled or ended since")
+        decision = self.policy.decide(current, permission, resource)
+        if isinstance(decision, Allowed) and current.through:
+            # A user narrows what the device may do and never widens it: both are asked.
+            device = replace(
+                current,
+                principal_id=current.through,
+                roles=current.through_roles,
+                through="",
+                through_roles=(),
+            )
+            asked = self.policy.decide(device, permission, resource)
+            if isinstance(asked, Denied):
+                return asked
+            return Allowed(tuple(sorted({*decision.rules, *asked.rules})))
+        return decision
 
     def _record_denial(self, principal: Principal, permission: Permission, decision: Denied) -> None:
         self.audit.record(
@@ -123,8 +189,12 @@ class Access:
         objects: Mapping[str, Collection[str]] | None = None,
         facts: Mapping[str, str | int | bool] | None = None,
         detail: Mapping[str, object] | None = None,
+        durable: bool = True,
     ) -> int:
         """Put what is about to happen, or has happened, on record, durably.
+
+        Without ``durable`` it is in the log's file when this returns, but a power cut may take it: only for what
+        repeats a durable event of the same disclosure.
 
         Raises:
             AuditUnavailable: it was not taken; the caller must not go on.
@@ -140,7 +210,8 @@ class Access:
                 detail=detail or {},
                 rules=grant.rules,
                 correlation_id=grant.principal.correlation_id,
-            )
+            ),
+            durable=durable,
         )
 
     def record_refused(self, principal: Principal, code: EventCode, error: LeadglassError) -> None:
@@ -173,6 +244,8 @@ class Access:
             KeyUnavailable: the study's key was destroyed.
         """
         if grant.permission not in _READING:
+            raise AccessDenied("not authorized")
+        if grant.studies is not None and record.identity.study_uid not in grant.studies:
             raise AccessDenied("not authorized")
         try:
             return self.vault.open(record.address, record.identity)

@@ -43,7 +43,7 @@ class Finder:
         """
         grant = self.access.permit(principal, Permission.STUDY_QUERY)
         self.writer.barrier()
-        matches = self.index.search(query)
+        matches = self.index.search(query, self.access.scope(principal, Permission.STUDY_QUERY))
         shown = 0
         while True:
             batch = list(islice(matches, _BATCH))

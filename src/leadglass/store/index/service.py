@@ -24,6 +24,7 @@ from leadglass.store.index.interfaces import (
     Match,
     QuarantineEntry,
     RowFinding,
+    Scope,
     Selector,
 )
 from leadglass.store.index.rows import (
@@ -264,7 +265,7 @@ class SQLIndex:
         study_uid, series_uid = place[0]
         return self._seal.open_instance(tuple(instance), study_uid, series_uid).record
 
-    def search(self, query: Query) -> Iterator[Match]:
+    def search(self, query: Query, scope: Scope, *, offset: int = 0) -> Iterator[Match]:  # noqa: ARG002
         """Yield what matches. See ``Index.search``."""
         return self._search.matches(query)
 

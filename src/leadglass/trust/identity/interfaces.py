@@ -60,6 +60,21 @@ class TokenVerifier(Protocol):
         ...
 
 
+class Standing(Protocol):
+    """Tells whether somebody still is who they were a moment ago: revoked rights bite on the next request."""
+
+    def current(self, principal: Principal) -> Principal | None:
+        """Return the principal with the roles and limits it has now; None when it was revoked, disabled or ended.
+
+        Cheap: asked before every decision, on the hot path too (in memory; no Argon2id, no file read when nothing
+        changed). Thread-safe. A principal of kind ``operator`` or ``service`` is returned as it is.
+
+        Raises:
+            IntegrityError: the registry it would be looked up in is damaged.
+        """
+        ...
+
+
 class DeviceDirectory(Protocol):
     """The enrolled devices, as doors and archive see them. Thread-safe."""
 

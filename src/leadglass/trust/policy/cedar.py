@@ -14,6 +14,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
+from collections.abc import Mapping
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -121,7 +122,7 @@ class CedarPolicy:
                 "attrs": {"ae_title": principal.ae_title, "through": principal.through},
                 "parents": [{"type": f"{_NAMESPACE}::Role", "id": role} for role in principal.roles],
             },
-            {"uid": target, "attrs": dict(resource.attributes), "parents": []},
+            {"uid": target, "attrs": _plain(resource.attributes), "parents": []},
         ]
         request = {
             "principal": subject,
@@ -142,10 +143,22 @@ class CedarPolicy:
         return Allowed(rules)
 
 
+def _plain(attributes: Mapping[str, str | int | bool | frozenset[str]]) -> dict[str, object]:
+    return {
+        name: sorted(value) if isinstance(value, frozenset) else value for name, value in attributes.items()
+    }
+
+
 def _key(principal: Principal, permission: Permission, resource: Resource) -> _Key:
     # Types stand beside values because True and 1 are the same key of a dict but not the same value to Cedar.
     attributes = tuple(
-        sorted((name, type(value).__name__, value) for name, value in resource.attributes.items())
+        sorted(
+            (
+                (name, type(value).__name__, tuple(sorted(value)) if isinstance(value, frozenset) else value)
+                for name, value in resource.attributes.items()
+            ),
+            key=lambda item: item[0],
+        )
     )
     return (
         principal.principal_id,

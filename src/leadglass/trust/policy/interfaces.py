@@ -12,31 +12,62 @@ from leadglass.trust.identity.models import Principal
 class Permission(StrEnum):
     """``resource:action``, alphabetical."""
 
+    ACCOUNT_CREATE = "account:create"
+    ACCOUNT_DISABLE = "account:disable"
+    ACCOUNT_LIST = "account:list"
+    ACCOUNT_RESET = "account:reset"
     ASSOCIATION_ECHO = "association:echo"
     AUDIT_READ = "audit:read"
     AUDIT_VERIFY = "audit:verify"
+    BREAK_GLASS_REVIEW = "break-glass:review"
+    BREAK_GLASS_USE = "break-glass:use"
+    CLIENT_ENROL = "client:enrol"
+    CLIENT_REVOKE = "client:revoke"
     COMMITMENT_REQUEST = "commitment:request"
     DEVICE_ENROL = "device:enrol"
     DEVICE_LIST = "device:list"
     DEVICE_REVOKE = "device:revoke"
+    IDENTITY_TEST = "identity:test"
     INSTANCE_IMPORT = "instance:import"
     INSTANCE_MOVE = "instance:move"
     INSTANCE_RETRIEVE = "instance:retrieve"
     INSTANCE_STORE = "instance:store"
+    POLICY_APPLY = "policy:apply"
+    POLICY_EXPLAIN = "policy:explain"
+    POLICY_READ = "policy:read"
+    RELATION_ASSIGN = "relation:assign"
+    REVIEW_OPEN = "review:open"
+    REVIEW_SIGN = "review:sign"
+    ROLE_ASSIGN = "role:assign"
+    SESSION_END = "session:end"
+    SESSION_LIST = "session:list"
     STATUS_READ = "status:read"
+    STUDY_DELETE = "study:delete"
+    STUDY_EXPORT = "study:export"
     STUDY_QUERY = "study:query"
+    STUDY_RESTORE = "study:restore"
     USER_ENROL = "user:enrol"
     USER_REVOKE = "user:revoke"
     VAULT_REINDEX = "vault:reindex"
     VAULT_VERIFY = "vault:verify"
+    WORKITEM_CANCEL = "workitem:cancel"
+    WORKITEM_CREATE = "workitem:create"
+    WORKITEM_PERFORM = "workitem:perform"
+    WORKITEM_QUERY = "workitem:query"
+    WORKITEM_SUBSCRIBE = "workitem:subscribe"
 
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """What is acted on. ``attributes`` are plain values that policies may look at; no PHI is needed there."""
+    """What is acted on. ``attributes`` are plain values that policies may look at; no PHI is needed there.
+
+    Attributes:
+        kind: an entity type of the schema: ``Site``, ``Study``, ``Device``, ``Account``, ``Workitem``, ...
+        attributes: by the names of the schema; a frozenset is a Cedar set of strings.
+    """
 
     kind: str
-    attributes: Mapping[str, str | int | bool]
+    attributes: Mapping[str, str | int | bool | frozenset[str]]
 
 
 SITE = Resource("Site", {})
@@ -51,10 +82,16 @@ class Allowed:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """No. ``reason`` goes to audit, never to the peer."""
+    """No. ``reason`` goes to audit, never to the peer.
+
+    Attributes:
+        step_up: it would be a yes if the person showed a strong factor now. A door answers so (RFC 9470); whoever
+            asks learns nothing that their role does not tell them anyway.
+    """
 
     reason: str
     rules: tuple[str, ...] = ()
+    step_up: bool = False
 
 
 Decision = Allowed | Denied

@@ -1,0 +1,1 @@
+"""Deleting softly, and restoring, inside the site's window."""

@@ -1,0 +1,1 @@
+"""What was shown to whom, put on record before the first octet leaves."""

@@ -1,0 +1,1 @@
+"""Reading parts of objects: metadata, frames, bulk values, rendered images."""

@@ -1,0 +1,1 @@
+"""The Unified Worklist: workitems, their states, and who is told."""

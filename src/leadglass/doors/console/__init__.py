@@ -1,0 +1,1 @@
+"""The REST API that the console works with: sign-in, sessions, people, policy, reviews."""

@@ -1,0 +1,1 @@
+"""DICOMweb: images in and out over HTTPS. Source: PS3.18."""
