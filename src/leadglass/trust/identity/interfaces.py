@@ -5,7 +5,14 @@ from datetime import datetime
 from typing import Protocol
 
 from leadglass.base.secret import Secret
-from leadglass.trust.identity.models import Device, PeerFacts, Principal, Unrecognised
+from leadglass.trust.identity.models import (
+    Device,
+    NotAuthenticated,
+    PeerFacts,
+    Presented,
+    Principal,
+    Unrecognised,
+)
 
 
 class FileAuthenticator(Protocol):
@@ -71,6 +78,20 @@ class Standing(Protocol):
 
         Raises:
             IntegrityError: the registry it would be looked up in is damaged.
+        """
+        ...
+
+
+class Authenticator(Protocol):
+    """Says who sends a request over HTTPS. Thread-safe; called once for every request."""
+
+    def authenticate(self, presented: Presented) -> Principal | NotAuthenticated:
+        """Believe a session token, an access token, or the certificate of an enrolled device, in this order.
+
+        A session or token that is bound to a certificate counts only with it. Records refusals itself.
+
+        Raises:
+            IntegrityError: a registry is damaged.
         """
         ...
 
