@@ -10,11 +10,14 @@
     │   └── RemoteProtocolError    the peer broke the rule: A-ABORT and close (PS3.8 9.3.8)
     ├── Refused                a valid request that is answered with a failure status
     │   ├── AccessDenied           policy said no
+    │   │   └── StepUpRequired         it would be a yes with a strong factor shown now (RFC 9470)
     │   ├── DatasetRefused         the data set cannot be understood or does not fit
     │   ├── DuplicateObject        the SOP Instance UID is held with other content
     │   ├── IdentifierRefused      a query identifier that does not match its SOP class
+    │   ├── StateConflict          what is held is in a state that does not allow it
     │   ├── OutOfResources         no room, or a limit is reached
-    │   └── NotFound
+    │   ├── NotFound
+    │   └── RequestRefused         a request over HTTP that cannot be served as it stands
     ├── IntegrityError         stored bytes are not what was written: never served
     └── KeyUnavailable         a key is destroyed, unknown, or its provider does not answer
 
@@ -117,6 +120,24 @@ class AccessDenied(Refused):
     dimse_status = 0x0124  # Refused: not authorized, PS3.7 C.5.16
 
 
+class StepUpRequired(AccessDenied):
+    """It would be a yes if the person showed a strong factor now. Source: RFC 9470 3.
+
+    Attributes:
+        max_age: how many seconds ago that factor may have been shown at most.
+    """
+
+    code = "LG-0407"
+    max_age: int = 900
+
+    def __init__(
+        self, message: str, *, hint: str = "", dimse_status: int | None = None, max_age: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, dimse_status=dimse_status)
+        if max_age is not None:
+            self.max_age = max_age
+
+
 class DatasetRefused(Refused):
     """The data set cannot be understood (0xC000) or does not match its SOP class (0xA900).
 
@@ -153,6 +174,31 @@ class NotFound(Refused):
 
     code = "LG-0406"
     dimse_status = 0x0112  # No such SOP Instance, PS3.7 C.5.12
+
+
+class StateConflict(Refused):
+    """What is held is in a state that does not allow it, or somebody else holds it. Source: PS3.18 Table 11.6.3-1."""
+
+    code = "LG-0408"
+    dimse_status = 0xC300
+
+
+class RequestRefused(Refused):
+    """A request over HTTP that cannot be served as it stands: not acceptable, too large, of an unknown type.
+
+    Attributes:
+        http_status: 4xx that says which. Source: RFC 9110 15.5.
+    """
+
+    code = "LG-0408"
+    http_status: int = 400
+
+    def __init__(
+        self, message: str, *, hint: str = "", dimse_status: int | None = None, http_status: int | None = None
+    ) -> None:
+        super().__init__(message, hint=hint, dimse_status=dimse_status)
+        if http_status is not None:
+            self.http_status = http_status
 
 
 class IntegrityError(LeadglassError):

@@ -126,6 +126,27 @@ JOB_ATTEMPTS_MAX: Final = 12
 AUDIT_LEAF_BYTES_MAX: Final = 65_535
 """A bundle stores the length of an entry in two octets. Source: C2SP tlog-tiles, "Log Entries"."""
 
+# --- HTTPS -----------------------------------------------------------------------------------------------------
+
+HTTP_THREADS_MAX: Final = 32
+"""Worker threads of requests. A request holds one while it computes or waits for a disk, never while a client reads."""
+
+BODY_THREADS_MAX: Final = 32
+"""Worker threads of request bodies: each is held from the first octet to the last."""
+
+BODIES_WAITING_MAX: Final = 64
+"""Bodies that wait for a thread; a further one is answered 503."""
+
+BODY_QUEUE_BYTES: Final = 1 * MIB
+"""Octets of one body that wait for its thread; then the client is not read from. 32 bodies: 32 MiB."""
+
+BODY_SILENCE_SECONDS: Final = 60.0
+"""Longest silence inside a body. As in an open association."""
+
+STREAM_PIECE_BYTES: Final = 256 * KIB
+"""Octets of an answer that are made at once. Larger ones are paged in anew by malloc each time (measured: half the
+rate at 1 MiB); smaller ones change threads too often."""
+
 # --- identity --------------------------------------------------------------------------------------------------
 
 DEVICES_MAX: Final = 10_000
@@ -176,3 +197,23 @@ ones are refused and on record, but not kept: who sends ever new content must no
 
 COMMITMENT_REQUESTS_MAX: Final = 1000
 """Storage commitment requests that wait for their reports, over all devices; each is up to 2.6 MB in the database."""
+
+# --- worklist --------------------------------------------------------------------------------------------------
+
+WORKITEMS_MAX: Final = 1_000_000
+"""Workitems kept at once, final ones included: a thousand a day for the month that they are kept is 30 000."""
+
+WORKITEM_BYTES_MAX: Final = 1 * MIB
+"""Data set of one workitem; one with 1000 referenced instances has 150 KiB."""
+
+WORKITEM_RESULTS_MAX: Final = 1000
+"""Workitems of one answer; the next ones are asked for with ``offset``."""
+
+SUBSCRIPTIONS_MAX: Final = 10_000
+"""Subscriptions of all subscribers. They are walked for every event: 10 ms."""
+
+WORKITEM_CHANNELS_MAX: Final = 500
+"""Event channels open at once, a WebSocket each."""
+
+WORKITEM_EVENTS_QUEUED_MAX: Final = 1000
+"""Events that wait for a subscriber who reads slowly; one more closes the channel."""
