@@ -190,7 +190,7 @@ class RequestRefused(Refused):
         http_status: 4xx that says which. Source: RFC 9110 15.5.
     """
 
-    code = "LG-0408"
+    code = "LG-0409"
     http_status: int = 400
 
     def __init__(
