@@ -19,13 +19,19 @@ from leadglass.dicom.query import Query
 from leadglass.store.index.database import Database, Row, Transaction, Value
 from leadglass.store.index.interfaces import (
     Counts,
+    Deletion,
     IndexEntry,
     InstanceRecord,
     Match,
     QuarantineEntry,
+    Relation,
+    RelationEntry,
     RowFinding,
     Scope,
     Selector,
+    StudyFacts,
+    Subject,
+    Total,
 )
 from leadglass.store.index.rows import (
     INSERT_INSTANCE,
@@ -272,6 +278,52 @@ class SQLIndex:
     def select(self, selector: Selector) -> Iterator[InstanceRecord]:
         """Yield the instances that a retrieve names. See ``Index.select``."""
         return self._selection.instances(selector)
+
+    def count(self, query: Query, scope: Scope) -> Total:
+        """Tell how many ``search`` would yield. See ``Index.count``."""
+        return Total(sum(1 for _ in self.search(query, scope)), exact=True)
+
+    def facts(self, study_uids: Sequence[UID], subject: Subject) -> dict[UID, StudyFacts]:
+        """Return the facts of each study. See ``Index.facts``."""
+        raise NotImplementedError
+
+    def outlines(self, records: Sequence[InstanceRecord]) -> list[bytes]:
+        """Return the outline of each record. See ``Index.outlines``."""
+        return [b""] * len(records)
+
+    def metadata(self, records: Sequence[InstanceRecord]) -> list[bytes]:
+        """Return the DICOM JSON of each record. See ``Index.metadata``."""
+        return [b""] * len(records)
+
+    def keep_metadata(self, records: Sequence[tuple[InstanceRecord, bytes]]) -> None:
+        """Keep the DICOM JSON of records. See ``Index.keep_metadata``."""
+        del records
+
+    def relate(self, entry: RelationEntry) -> None:
+        """Give somebody a relation. See ``Index.relate``."""
+        raise NotImplementedError
+
+    def unrelate(
+        self, principal_id: str, relation: Relation, *, study_uid: str = "", patient_id: str = ""
+    ) -> bool:
+        """Take a relation away. See ``Index.unrelate``."""
+        raise NotImplementedError
+
+    def relations(self, principal_id: str) -> list[RelationEntry]:
+        """Return the relations somebody has. See ``Index.relations``."""
+        raise NotImplementedError
+
+    def delete(self, deletion: Deletion) -> int:
+        """Hide what a deletion names. See ``Index.delete``."""
+        raise NotImplementedError
+
+    def restore(self, deletion_id: bytes) -> int:
+        """Undo a deletion. See ``Index.restore``."""
+        raise NotImplementedError
+
+    def deletions(self) -> Iterator[Deletion]:
+        """Yield what is deleted softly. See ``Index.deletions``."""
+        raise NotImplementedError
 
     def counts(self) -> Counts:
         """Return how much is held."""
