@@ -83,6 +83,18 @@ MIGRATIONS: Final = (
             "CREATE INDEX job_by_due ON job (state, due_at)",
         ),
     ),
+    Migration(
+        2,
+        "worklist",
+        (
+            """CREATE TABLE workitem (
+                id {id}, uid {text} NOT NULL UNIQUE, state {text} NOT NULL, version {int} NOT NULL,
+                changed_at {int} NOT NULL, sealed {blob} NOT NULL) {table}""",
+            "CREATE INDEX workitem_by_state ON workitem (state)",
+            """CREATE TABLE workitem_subscription (
+                ae_title {text}, target {text}, sealed {blob} NOT NULL, PRIMARY KEY (ae_title, target)) {table}""",
+        ),
+    ),
 )
 
 
