@@ -99,6 +99,35 @@ TRANSCODE_BYTES_MAX: Final = 1 * GIB
 """Pixel data of one object that is decoded for a peer which does not take its compression: all of it is held in memory,
 in a process of its own. Checked against the attributes and against every code stream before a decoder runs."""
 
+OUTLINE_HEADER_BYTES_MAX: Final = 4 * MIB
+"""All of a data set but its bulk values, kept beside the index row; a thousand frames of enhanced MR have some 3 MiB. Beyond,
+readers open the object itself."""
+
+OUTLINE_FRAGMENTS_MAX: Final = 262_144
+"""Fragments of encapsulated pixel data, or bulk values, whose places are kept: four octets each. A whole slide image at full
+resolution has some 150 000 tiles."""
+
+FRAME_BYTES_MAX: Final = 512 * MIB
+"""One decoded frame. A mammogram has 50 MB; computing with it takes a few times as much."""
+
+RENDERED_PIXELS_MAX: Final = 64 * MIB
+"""Pixels of one picture that is made; the largest detectors have 30 million."""
+
+RENDERED_SIDE_MAX: Final = 16_384
+"""Pixels along one side of a viewport; a JPEG cannot have more than 65 535."""
+
+RENDERED_CACHE_BYTES_MAX: Final = 64 * MIB
+"""Pictures that are held in memory for whoever may see them: about a thousand of CT slices."""
+
+DECODERS_WAITING_MAX: Final = 32
+"""Requests that wait for a decoding process; a further one is answered with 503. At 5 ms a frame they wait 80 ms."""
+
+DECODER_WAIT_SECONDS: Final = 10.0
+"""Longest wait for a decoding process, then 503."""
+
+DECODER_FRAME_SECONDS: Final = 30.0
+"""Longest time for one frame, decoded and rendered; then the process is ended. JPEG 2000 of 30 million pixels: 3 s."""
+
 # --- queries ---------------------------------------------------------------------------------------------------
 
 QUERY_RESULTS_MAX: Final = 100_000
@@ -144,8 +173,47 @@ BODY_SILENCE_SECONDS: Final = 60.0
 """Longest silence inside a body. As in an open association."""
 
 STREAM_PIECE_BYTES: Final = 256 * KIB
-"""Octets of an answer that are made at once. Larger ones are paged in anew by malloc each time (measured: half the
-rate at 1 MiB); smaller ones change threads too often."""
+"""Octets of an answer that are written at once. Larger ones are paged in anew by malloc each time (measured: half the
+rate at 1 MiB)."""
+
+STREAM_AHEAD_BYTES: Final = 1 * MIB
+"""Octets of an answer that are made by one visit to a thread, while as many are sent: two of these per download. A visit
+costs about 0.1 ms."""
+
+# --- DICOMweb --------------------------------------------------------------------------------------------------
+
+MEDIA_TYPE_CHARACTERS_MAX: Final = 8 * KIB
+"""Accept header or Content-Type. Viewers that list every transfer syntax send 2 KiB."""
+
+MEDIA_RANGES_MAX: Final = 64
+"""Media ranges of one Accept header. As above: about 20."""
+
+BYTE_RANGES_MAX: Final = 16
+"""Ranges of one Range header; what asks for more is answered whole."""
+
+MULTIPART_PARTS_MAX: Final = 20_000
+"""Parts of one STOW-RS request: instances, or bulk values. The largest studies have some 10 000 instances."""
+
+MULTIPART_PREAMBLE_BYTES_MAX: Final = 4 * KIB
+"""Octets before the first and behind the last delimiter of a multipart body; they say nothing."""
+
+PART_HEADER_BYTES_MAX: Final = 8 * KIB
+"""Headers of one part: three lines, one of them perhaps with a long URL."""
+
+SEARCH_PARAMETERS_MAX: Final = 256
+"""Parameters of one QIDO-RS query, every value of includefield counted. Viewers send about 20."""
+
+SEARCH_CHARACTERS_MAX: Final = 64 * KIB
+"""Query string of a QIDO-RS query. A thousand UIDs fit."""
+
+SEARCH_RESULTS_MAX: Final = 1000
+"""Results of one QIDO-RS answer; the rest is asked for with ``offset``. Viewers ask for about 100."""
+
+SEARCH_OFFSET_MAX: Final = 1_000_000
+"""Results that a QIDO-RS query may pass over. They are decided on all the same, so paging on costs more and more."""
+
+NAME_WORDS_MAX: Final = 16
+"""Words of a person name that fuzzy matching looks at. Real names in any group have fewer than ten."""
 
 # --- identity --------------------------------------------------------------------------------------------------
 
@@ -163,6 +231,43 @@ TOKENS_REMEMBERED_MAX: Final = 100_000
 
 TOKEN_LIFETIME_SECONDS_MAX: Final = 600
 """Longest life of an access token that is believed. RFC 9700 asks for short ones; ten minutes bound the replay cache."""
+
+ASSERTION_BYTES_MAX: Final = 256 * KIB
+"""One signed statement of an identity provider or a service: a token, a SAML response in base64, or sealed state. A
+person in 500 groups makes about 60 KiB."""
+
+JWKS_KEYS_MAX: Final = 64
+"""Keys of one issuer. Large ones hold fewer than ten."""
+
+OUTBOUND_SECONDS: Final = 10.0
+"""One question to an identity provider, connection and answer together: somebody waits at a sign-in page."""
+
+OUTBOUND_BYTES_MAX: Final = 1 * MIB
+"""Longest answer of an identity provider; a discovery document has about 5 KiB, a key set 10."""
+
+SIGN_IN_SECONDS_MAX: Final = 600
+"""From leaving for the identity provider to coming back, with a second factor and a lost password on the way."""
+
+GROUPS_MAX: Final = 1000
+"""Groups of one person that are read. Active Directory puts at most 1015 into its own tokens."""
+
+ASSERTIONS_REMEMBERED_MAX: Final = 100_000
+"""Ids of statements held against replay until they expire; when all are in use, further ones are refused."""
+
+KEYS_REFRESH_SECONDS_MIN: Final = 60.0
+"""Between two fetches of an issuer's keys because a token named an unknown one: else strangers make us fetch."""
+
+DISCOVERY_SECONDS: Final = 3600.0
+"""How long the metadata and keys of an issuer are used before they are fetched again."""
+
+CLIENTS_MAX: Final = 1000
+"""Services and scripts with credentials of their own."""
+
+ACCESS_TOKENS_MAX: Final = 20_000
+"""Access tokens in force at once, over all clients: ten a minute for a hundred clients is a tenth of it."""
+
+ACCESS_TOKENS_PER_CLIENT_MAX: Final = 200
+"""Of one client; the oldest ends when there is one more."""
 
 DECISIONS_REMEMBERED_MAX: Final = 10_000
 """Policy decisions in the cache; the least recently used goes first."""

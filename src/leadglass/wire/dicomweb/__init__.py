@@ -1,1 +1,4 @@
-"""PS3.18 without I/O: multipart bodies, media types, query parameters, byte ranges."""
+"""DICOM Web Services without I/O: media types, multipart bodies, byte ranges, parameters of a search.
+
+Source: PS3.18.
+"""
