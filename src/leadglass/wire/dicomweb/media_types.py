@@ -56,7 +56,7 @@ class MediaType:
     """
 
     essence: str
-    parameters: Mapping[str, str] = field(default=_NO_PARAMETERS)
+    parameters: Mapping[str, str] = field(default_factory=lambda: _NO_PARAMETERS)
     quality: int = 1000
 
     @property
@@ -176,8 +176,8 @@ def choose(offers: Iterable[MediaType], ranges: Sequence[MediaType]) -> MediaTyp
     """Return the offer that the client likes best; among equals the first.
 
     Args:
-        offers: what we have. An offer of application/dicom, or of multipart/related of it, that names no transfer
-            syntax is one as stored: it meets ``transfer-syntax=*`` and any range without one only.
+        offers: what we have. A range that names a transfer syntax is met by an offer that names the same; a range
+            with ``transfer-syntax=*``, or without any, by every offer: the order of the offers says what is then given.
         ranges: from ``acceptable``.
 
     Raises:
