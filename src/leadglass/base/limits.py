@@ -272,6 +272,12 @@ ACCESS_TOKENS_PER_CLIENT_MAX: Final = 200
 DECISIONS_REMEMBERED_MAX: Final = 10_000
 """Policy decisions in the cache; the least recently used goes first."""
 
+POLICY_FILE_BYTES_MAX: Final = 1 * MIB
+"""One file of a site's policies; those of this release together are 20 KiB."""
+
+POLICY_RULES_MAX: Final = 1000
+"""Policies in force. A decision that is not remembered takes longer with each."""
+
 AUDIT_PAYLOAD_BYTES_MAX: Final = 8 * MIB
 """Sealed payload of one audit entry. A C-MOVE that names 20 000 instances is about 1.5 MiB."""
 
