@@ -53,11 +53,16 @@ QUARANTINE_DUPLICATE: Final = "the SOP Instance UID is held already with other c
 
 @dataclass(frozen=True, slots=True)
 class StoreRequest:
-    """What a C-STORE command, or the file meta of an imported file, claims. Source: PS3.7 9.3.1."""
+    """What a C-STORE command, or the file meta of an imported file, claims. Source: PS3.7 9.3.1.
+
+    Attributes:
+        study_uid: the only study that it may belong to, as the URL of a STOW-RS request says; None for any.
+    """
 
     sop_class_uid: UID
     sop_instance_uid: UID
     transfer_syntax_uid: UID
+    study_uid: UID | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +79,10 @@ class Stored:
 
 
 _STORED: Final = Stored(already_held=False)
+
+_OTHER_STUDY: Final = 0xC409
+"""Failure reason of an object of another study than the URL names: of the kind "cannot understand" (PS3.18 Table
+I.2-2); the number is the one that dcm4chee answers."""
 
 
 def stored_event(
@@ -240,7 +249,7 @@ class Incoming:
         self._session = session
         self._request = request
         private = session.ingest.private_syntaxes.get(request.transfer_syntax_uid)
-        self._scanner = DatasetScanner(request.transfer_syntax_uid, syntax=private)
+        self._scanner = DatasetScanner(request.transfer_syntax_uid, syntax=private, outlining=True)
         self._head = bytearray()
         self._received = 0
         self._meta_length = 0
@@ -250,6 +259,11 @@ class Incoming:
         self._comparison: Comparison | None = None
         self._failure: LeadglassError | None = None
         self._kept_apart = False
+
+    @property
+    def identity(self) -> ObjectIdentity | None:
+        """What it says that it is, once its head has come and was believed."""
+        return self._identity
 
     def write(self, data: Buffer) -> None:
         """Take more of the data set, in any cut. The buffer may be reused after the call. Never raises a refusal."""
@@ -305,6 +319,8 @@ class Incoming:
 
     def _begin_record(self, identity: ObjectIdentity) -> RecordWriter:
         check_identity(identity, self._request.sop_class_uid, self._request.sop_instance_uid)
+        if self._request.study_uid not in {None, identity.study_uid}:
+            raise DatasetRefused("it belongs to another study than the one named", dimse_status=_OTHER_STUDY)
         ingest = self._session.ingest
         self._identity = identity
         self._free_since = ingest.writer.admitted
@@ -349,12 +365,15 @@ class Incoming:
         """Make a durable record visible and put it on record."""
         ingest = self._session.ingest
         head = ScannedHead.of(self._scanner)
+        outline = self._scanner.outline()
         entry = IndexEntry(
             head=head,
             address=address,
             dataset_offset=self._meta_length,
             dataset_length=self._received,
             received_at=origin.received_at,
+            source=origin.principal,
+            outline=b"" if outline is None else outline.encode(),
         )
         holder = ingest.writer.admit(entry, free_since=self._free_since)
         if holder is not None:

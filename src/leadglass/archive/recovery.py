@@ -12,6 +12,7 @@ from typing import Final
 from leadglass.archive.access import Access, actor_of
 from leadglass.archive.comparison import Comparison, Likeness
 from leadglass.archive.ingest import QUARANTINE_DUPLICATE, stored_event
+from leadglass.archive.outlining import scan_sealed
 from leadglass.base.errors import DatasetRefused, IntegrityError, KeyUnavailable
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.scan import DatasetScanner
@@ -201,23 +202,27 @@ class Recovery:
             sealed = self.vault.open(record.address, footer.identity)
             try:
                 syntax_uid = footer.identity.transfer_syntax_uid
-                scanner = DatasetScanner(syntax_uid, syntax=self.private_syntaxes.get(syntax_uid))
-                for piece in sealed.stream(footer.dataset_offset):
-                    scanner.feed(piece)
-                    if scanner.head_complete:
-                        break
+                scanner = scan_sealed(
+                    sealed,
+                    footer.dataset_offset,
+                    footer.dataset_length,
+                    DatasetScanner(syntax_uid, syntax=self.private_syntaxes.get(syntax_uid), outlining=True),
+                )
             finally:
                 sealed.close()
         except (IntegrityError, KeyUnavailable, DatasetRefused) as error:
             where = f"pack {record.address.pack_id.hex()} offset {record.address.offset}"
             report.findings.append(Finding(where, str(error)))
             return None
+        outline = scanner.outline()
         return IndexEntry(
             head=ScannedHead.of(scanner),
             address=record.address,
             dataset_offset=footer.dataset_offset,
             dataset_length=footer.dataset_length,
             received_at=footer.origin.received_at,
+            source=footer.origin.principal,
+            outline=b"" if outline is None else outline.encode(),
         )
 
     def _quarantine(

@@ -223,6 +223,20 @@ DEVICES_MAX: Final = 10_000
 REGISTRY_BYTES_MAX: Final = 16 * MIB
 """Registry of devices or users: about 700 octets a device, so twice what ``DEVICES_MAX`` needs."""
 
+ACCOUNTS_MAX: Final = 50_000
+"""Accounts of a site, disabled ones included: they are held in memory, about 1 KiB each. A large hospital group has some
+ten thousand people who may see images, over the years."""
+
+SIGN_INS_PENDING_MAX: Final = 4096
+"""Sign-ins between two steps, over all people; the oldest goes first. Each is below 1 KiB and lives five minutes."""
+
+SIGN_INS_AT_ONCE_MAX: Final = 32
+"""Passwords being checked or waiting for it; a further one is told to come again. Two run at once (64 MiB each), so the
+last of these waits about three seconds."""
+
+ADDRESSES_REMEMBERED_MAX: Final = 16_384
+"""Addresses whose tries are counted; the least recently seen goes first. About 200 octets each."""
+
 NETWORKS_PER_DEVICE_MAX: Final = 64
 """CIDR blocks of one device."""
 

@@ -1,8 +1,8 @@
 """Walk a data set as it streams by: check its structure, keep what the index wants (PS3.5 chapters 6, 7 and Annex A).
 
 The scanner sees every octet once, in pieces of any cut. It reads element headers, skips values by arithmetic, and keeps
-the values of ``attributes.CAPTURED_TAGS`` at the top level, each at most ``ATTRIBUTE_BYTES_MAX``. Its memory does not
-depend on the object's size.
+the values of ``attributes.CAPTURED_TAGS`` at the top level, each at most ``ATTRIBUTE_BYTES_MAX``. Where it is asked to, it
+also takes the outline: all octets but the bulk values, and where those lie. Its memory does not depend on the object's size.
 
 What is refused, because readers would disagree about it or could not read it at all:
 
@@ -20,6 +20,8 @@ of the standard. The object is stored as sent; only its structure must hold.
 
 import struct
 import zlib
+from array import array
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
@@ -34,10 +36,13 @@ from leadglass.base.limits import (
     INFLATE_RATIO_MAX,
     KIB,
     MIB,
+    OUTLINE_FRAGMENTS_MAX,
+    OUTLINE_HEADER_BYTES_MAX,
     SEQUENCE_DEPTH_MAX,
 )
 from leadglass.base.objects import ObjectIdentity
 from leadglass.dicom.attributes import CAPTURED_TAGS
+from leadglass.dicom.outline import NotedValue, TakenOutline
 from leadglass.dicom.sequences import SEQUENCE_TAGS
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
 from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
@@ -51,6 +56,11 @@ _SOP_CLASS: Final = 0x0008_0016
 _SOP_INSTANCE: Final = 0x0008_0018
 
 _PIXEL_DATA: Final = 0x7FE0_0010
+_PIXELS: Final = (0x7FE0_0008, 0x7FE0_0009, _PIXEL_DATA)
+"""Float, double float and integer Pixel Data: bulk values of any length. Source: PS3.3 C.7.6.3, C.7.6.24, C.7.6.25."""
+_BULK_VRS: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
+_BULK_BYTES_MIN: Final = KIB + 1
+"""From here on a value of ``_BULK_VRS`` is left out of the outline; shorter ones say more than their place would."""
 _DELIMITERS: Final = (0xFFFE_E000, 0xFFFE_E00D, 0xFFFE_E0DD)
 _ITEM_LITTLE: Final = b"\xfe\xff\x00\xe0"
 _UNDEFINED: Final = 0xFFFFFFFF
@@ -92,6 +102,8 @@ class _Encoding:
     delimiters: frozenset[int]
     identity: tuple[int, int, int, int]
     pixel_data: int
+    pixels: frozenset[int]
+    bulk: frozenset[int]
     item: int
     item_end: int
     sequence_end: int
@@ -134,10 +146,12 @@ def _encoding(*, implicit: bool, big_endian: bool) -> _Encoding:
         low_groups=key(0xFFF9_0000),
         wanted=frozenset(map(key, CAPTURED_TAGS)),
         sequence_tags=frozenset(map(key, SEQUENCE_TAGS)),
-        special=frozenset(map(key, (*SEQUENCE_TAGS, *_DELIMITERS))),
+        special=frozenset(map(key, (*SEQUENCE_TAGS, *_DELIMITERS, *_PIXELS))),
         delimiters=frozenset(map(key, _DELIMITERS)),
         identity=(key(_SOP_CLASS), key(_SOP_INSTANCE), key(_STUDY), key(_SERIES)),
         pixel_data=key(_PIXEL_DATA),
+        pixels=frozenset(map(key, _PIXELS)),
+        bulk=frozenset(map(code, _BULK_VRS)),
         item=key(0xFFFE_E000),
         item_end=key(0xFFFE_E00D),
         sequence_end=key(0xFFFE_E0DD),
@@ -187,17 +201,20 @@ class DatasetScanner:
     """
 
     __slots__ = (
-        "_after_stream", "_base", "_captured", "_carry", "_count", "_encoding", "_identified", "_identity", "_identity_keys", "_inflated", "_inflater",
-        "_inside", "_limit", "_need", "_octets_in", "_outer", "_past_head", "_recorded", "_recording", "_recording_vr",
-        "_skip", "_stream_ended", "_syntax", "_undefined",
+        "_after_stream", "_base", "_captured", "_carry", "_copying", "_count", "_encoding", "_fragments", "_header", "_identified", "_identity",
+        "_identity_keys", "_inflated", "_inflater", "_inside", "_limit", "_marks", "_need", "_noted", "_octets_in", "_outer", "_outlining",
+        "_past_head", "_recorded", "_recording", "_recording_vr", "_skip", "_stream_ended", "_syntax", "_undefined",
     )  # fmt: skip
 
-    def __init__(self, transfer_syntax_uid: UID, *, syntax: TransferSyntax | None = None) -> None:
+    def __init__(
+        self, transfer_syntax_uid: UID, *, syntax: TransferSyntax | None = None, outlining: bool = False
+    ) -> None:
         """Begin.
 
         Args:
             transfer_syntax_uid: how the data set is encoded.
             syntax: description of it where the configuration knows a private one.
+            outlining: take the outline on the way.
 
         Raises:
             DatasetRefused: the transfer syntax is unknown, or none that a data set is stored in.
@@ -229,6 +246,13 @@ class DatasetScanner:
         self._stream_ended = False
         self._after_stream = 0
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if known.deflated else None
+        self._outlining = outlining
+        self._header = bytearray()
+        self._noted: list[NotedValue] = []
+        self._fragments: array[int] | None = None  # lengths, while encapsulated pixel data is walked
+        # Offsets where bulk elements begin and end, in turn, which the octets for the header have not passed yet.
+        self._marks: deque[int] = deque()
+        self._copying = outlining  # the octets at the cursor belong to the header
 
     @property
     def study_known(self) -> bool:
@@ -253,6 +277,31 @@ class DatasetScanner:
         """How the data set is encoded."""
         return self._syntax
 
+    @property
+    def passable(self) -> int:
+        """How many of the next octets need not be seen: the rest of a bulk value. 0 where the data set is deflated."""
+        if self._inflater is not None or self._recording or self._copying:
+            return 0
+        return self._skip
+
+    def pass_over(self, octets: int) -> None:
+        """Go on as if so many octets had been fed: at most ``passable``, for a reader that can seek."""
+        self._octets_in += octets
+        self._skip -= octets
+        self._base += octets
+
+    def outline(self) -> TakenOutline | None:
+        """Return the outline, after ``finish``; None where it was not asked for or grew beyond its bounds."""
+        if not self._outlining:
+            return None
+        return TakenOutline(
+            transfer_syntax_uid=self._syntax.uid,
+            header=bytes(self._header),
+            values=tuple(self._noted),
+            addressable=self._inflater is None,
+            big_endian=self._syntax.big_endian,
+        )
+
     def feed(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next octets; the buffer may be reused after the call.
 
@@ -266,6 +315,8 @@ class DatasetScanner:
         elif self._skip >= size and not self._recording:
             self._skip -= size
             self._base += size
+            if self._copying:
+                self._header += data
         else:
             self._scan(data)
         if not self._identified:
@@ -368,6 +419,7 @@ class DatasetScanner:
         size = len(data)
         view = data if isinstance(data, memoryview) else memoryview(data)
         offset = 0
+        begin = self._base + len(self._carry)
         while offset < size:
             if self._skip:
                 step = min(self._skip, size - offset)
@@ -383,7 +435,7 @@ class DatasetScanner:
                 carry += view[offset : offset + step]
                 offset += step
                 if len(carry) < self._need:
-                    return
+                    break
                 window = bytes(carry)
                 carry.clear()
             else:
@@ -397,6 +449,8 @@ class DatasetScanner:
             else:
                 self._base += len(window)
                 self._skip = consumed - len(window)
+        if self._copying or self._marks:
+            self._copy_header(view, begin)
 
     def _walk(self, buf: bytes) -> int:
         """Read element headers of one window.
@@ -453,6 +507,8 @@ class DatasetScanner:
                             count += 1
                             pos += 8
                             if key == encoding.pixel_data:
+                                if self._outlining and not self._outer:
+                                    self._note_fragments(key, 0, base + pos - 8, base + pos)
                                 self._enter(_Inside.FRAGMENTS, -1, encoding)
                             else:
                                 self._enter(_Inside.ITEMS, -1, encoding)
@@ -479,8 +535,11 @@ class DatasetScanner:
                                 self._need = 8 + length
                                 break
                             self._keep(key, 0, buf[pos + 8 : after])
-                        elif key == encoding.pixel_data and not self._outer:
-                            self._past_head = True
+                        elif not self._outer:
+                            if key == encoding.pixel_data:
+                                self._past_head = True
+                            if self._outlining and (key in encoding.pixels or length > ATTRIBUTE_BYTES_MAX):
+                                self._note(key, 0, base + pos, base + pos + 8, length)
                         count += 1
                         pos = after
                 else:
@@ -528,7 +587,10 @@ class DatasetScanner:
                             if vr == encoding.unknown:
                                 self._enter(_Inside.ITEMS, -1, _IMPLICIT_LITTLE)  # PS3.5 6.2.2
                             elif vr in encoding.fragments:
-                                self._past_head = self._past_head or not self._outer
+                                if not self._outer:
+                                    self._past_head = True
+                                    if self._outlining:
+                                        self._note_fragments(key, vr, base + pos, base + start)
                                 self._enter(_Inside.FRAGMENTS, -1, encoding)
                             else:
                                 _refuse_undefined()
@@ -538,8 +600,19 @@ class DatasetScanner:
                                     self._need = 12 + length
                                     break
                                 self._keep(key, vr, buf[start:after])
-                            elif key == encoding.pixel_data and not self._outer:
-                                self._past_head = True
+                            elif not self._outer:
+                                if key == encoding.pixel_data:
+                                    self._past_head = True
+                                if (
+                                    (length >= _BULK_BYTES_MIN or key in encoding.pixels)
+                                    and self._outlining
+                                    and (
+                                        vr in encoding.bulk
+                                        or key in encoding.pixels
+                                        or length > ATTRIBUTE_BYTES_MAX
+                                    )
+                                ):
+                                    self._note(key, vr, base + pos, base + start, length)
                             count += 1
                             pos = after
                             continue
@@ -578,12 +651,17 @@ class DatasetScanner:
                     else:
                         _refuse_item()
             else:
+                fragments = self._fragments
                 while pos <= last:
                     key, length = pair(buf, pos)
                     if key == encoding.item and length != _UNDEFINED:
                         count += 1
                         pos += 8 + length
+                        if fragments is not None:
+                            fragments.append(length)
                     elif key == encoding.sequence_end and not length:
+                        if fragments is not None:
+                            self._end_fragments(base + pos)
                         self._leave()
                         pos += 8
                         moved = True
@@ -610,6 +688,8 @@ class DatasetScanner:
                     _refuse_overrun()
                 self._need = 8
             break
+        if self._fragments is not None and len(self._fragments) > OUTLINE_FRAGMENTS_MAX:
+            self._give_outline_up()
         if count > ELEMENTS_MAX:
             raise DatasetRefused(f"the data set has more than {ELEMENTS_MAX} elements")
         self._count = count
@@ -678,6 +758,63 @@ class DatasetScanner:
         if len(self._recorded) > ATTRIBUTE_BYTES_MAX:
             self._recording = 0
             self._recorded.clear()
+
+    # --- the outline ----------------------------------------------------------------------------------------------
+
+    def _note(self, key: int, vr: int, begin: int, start: int, length: int) -> None:
+        """Leave a value out of the header; ``begin`` is where its element begins, ``start`` where the value does."""
+        self._noted.append(NotedValue(key, vr, start, length))
+        self._marks.append(begin)
+        self._marks.append(start + length)
+        if len(self._noted) > OUTLINE_FRAGMENTS_MAX:
+            self._give_outline_up()
+
+    def _note_fragments(self, key: int, vr: int, begin: int, start: int) -> None:
+        """Leave encapsulated pixel data out; its end follows."""
+        self._noted.append(NotedValue(key, vr, start, -1))
+        self._marks.append(begin)
+        self._fragments = array("I")
+
+    def _end_fragments(self, end: int) -> None:
+        """Take the end of encapsulated pixel data: ``end`` is where its delimiter begins."""
+        assert self._fragments is not None
+        noted = self._noted[-1]
+        self._noted[-1] = NotedValue(noted.key, noted.vr, noted.offset, end - noted.offset, self._fragments)
+        self._marks.append(end + 8)
+        self._fragments = None
+
+    def _copy_header(self, view: memoryview, begin: int) -> None:
+        """Add to the header what of these octets belongs there; ``begin`` is their offset in the data set."""
+        header, marks = self._header, self._marks
+        size, at = len(view), 0
+        copying = self._copying
+        while marks:
+            mark = marks[0] - begin
+            if copying:
+                # The header of the element may have come, and been copied, with the octets before.
+                if mark < 0:
+                    del header[mark:]
+                else:
+                    header += view[at:mark]
+            elif mark <= size:
+                at = mark
+            else:
+                break
+            copying = not copying
+            marks.popleft()
+        if copying:
+            header += view[at:]
+        self._copying = copying
+        if len(header) > OUTLINE_HEADER_BYTES_MAX:
+            self._give_outline_up()
+
+    def _give_outline_up(self) -> None:
+        """Go on without: readers fall back to the object itself."""
+        self._outlining = self._copying = False
+        self._fragments = None
+        self._header = bytearray()
+        self._noted.clear()
+        self._marks.clear()
 
 
 def _is_later_vr(buf: bytes, pos: int) -> bool:
