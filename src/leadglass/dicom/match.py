@@ -6,6 +6,8 @@ Decisions that the standard leaves open:
   that a name is found in whatever script it is known. Everything else is exact, after Unicode composition.
 - A time or date-time is compared as written; Timezone Offset From UTC is not applied.
 - An attribute with several values matches when one of them does.
+- A fuzzy match of a person name takes the words of the key in any order; each must be a word of the name, its
+  beginning, or sound like it (``FuzzyNamePattern``).
 
 **Invariant:** nothing raises on any stored value, and the time is linear in its length: wild cards are not regular
 expressions.
@@ -16,9 +18,10 @@ Source: PS3.4 C.2.2.2.
 import re
 import unicodedata
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
-from leadglass.base.limits import WILDCARD_CHARACTERS_MAX
+from leadglass.base.limits import NAME_WORDS_MAX, WILDCARD_CHARACTERS_MAX
 from leadglass.dicom.normalise import fold_name_group
 
 WILDCARDS: Final = frozenset("*?")
@@ -32,6 +35,23 @@ _DT: Final = re.compile(
     r"(?:[+-](?:0[0-9]|1[0-4])[0-5][0-9])?",
     re.ASCII,
 )
+
+
+_NO_WORD: Final = re.compile(r"[\^=\s,;./_()\[\]-]+")
+_APOSTROPHES: Final = re.compile("['`\u2019]")
+_SOUNDING_LETTERS_MIN: Final = 3
+_LATIN: Final = re.compile(rf"[a-zßæœøłđ]{{{_SOUNDING_LETTERS_MIN},}}")
+_SPELLINGS: Final = (
+    ("ß", "s"), ("æ", "e"), ("œ", "e"), ("ø", "o"), ("ł", "l"), ("đ", "d"), ("ph", "f"), ("dt", "t"), ("ck", "k"),
+    ("tz", "s"), ("ts", "s"),
+)  # fmt: skip
+"""Letters and spellings of one sound that Soundex would tell apart."""
+_SOUNDS: Final = {
+    letter: str(number)
+    for number, letters in enumerate(("bfpv", "cgjkqsxz", "dt", "l", "mn", "r"), start=1)
+    for letter in letters
+}
+"""Codes of Soundex (Russell 1918)."""
 
 
 # --- wild cards ------------------------------------------------------------------------------------------------
@@ -163,6 +183,114 @@ class NamePattern:
         # "DOE" is "DOE^^^^": a key "DOE^*" asks for any given name, and none is one.
         missing = carets - group.count("^")
         return missing > 0 and pattern.matches(group + "^" * missing)
+
+
+# --- fuzzy names -----------------------------------------------------------------------------------------------
+
+
+class FuzzyNamePattern:
+    """A person name as a key of a fuzzy match, made ready once for many names.
+
+    It meets every name that the same key meets without it, and every name of which one component group has, for each
+    word of the key, a word of its own that is the same, begins with it, or sounds like it. Words are what stands between
+    delimiters, spaces and punctuation, folded as for literal matching; which component they stand in does not count. In a
+    word with wild cards these mean what they mean elsewhere, within the word.
+
+    How a word sounds is Soundex with two changes: its first letter is coded like the others, so that Karl is Carl and
+    Philip is Filip, and a code says more than four digits. Words of fewer than ``_SOUNDING_LETTERS_MIN`` letters, and of
+    other scripts than Latin, only match as they are written.
+
+    Source: PS3.4 C.2.2.2.1.1 leaves the algorithm to the provider; PS3.18 8.3.4.2.
+    """
+
+    __slots__ = ("_literal", "_words")
+
+    def __init__(self, key: str) -> None:
+        self._literal = NamePattern(key)
+        words = [word for group in key.split("=") for word in _words(group)]
+        self._words = tuple(_FuzzyWord(word) for word in dict.fromkeys(words[:NAME_WORDS_MAX]))
+
+    def matches(self, value: str) -> bool:
+        """Tell whether a name meets the key."""
+        if self._literal.matches(value):
+            return True
+        return any(self._group_meets(_words(group)[:NAME_WORDS_MAX]) for group in value.split("="))
+
+    def _group_meets(self, words: list[str]) -> bool:
+        if not self._words or len(words) < len(self._words):
+            return False
+        candidates = [
+            [n for n, word in enumerate(words) if asked.meets(word)]
+            for asked in sorted(self._words, key=_by_text)
+        ]
+        return all(candidates) and _all_placed(candidates)
+
+
+def _by_text(word: "_FuzzyWord") -> str:
+    return word.text
+
+
+def _all_placed(candidates: list[list[int]]) -> bool:
+    """Tell whether each word of the key can have a word of the name of its own (augmenting paths, Kuhn 1955)."""
+    taken: dict[int, int] = {}
+
+    def place(asked: int, tried: set[int]) -> bool:
+        for word in candidates[asked]:
+            if word in tried:
+                continue
+            tried.add(word)
+            if word not in taken or place(taken[word], tried):
+                taken[word] = asked
+                return True
+        return False
+
+    return all(place(asked, set()) for asked in range(len(candidates)))
+
+
+class _FuzzyWord:
+    """One word of a key."""
+
+    __slots__ = ("_pattern", "_sound", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        wild = any(character in WILDCARDS for character in text)
+        self._pattern = WildcardPattern(re.sub(r"\*+", "*", text)) if wild else None
+        self._sound = "" if wild else sound_of(text)
+
+    def meets(self, word: str) -> bool:
+        if self._pattern is not None:
+            return self._pattern.matches(word)
+        return word.startswith(self.text) or (bool(self._sound) and self._sound == sound_of(word))
+
+
+def _words(group: str) -> list[str]:
+    """Return the folded words of a component group; wild cards are part of a word, apostrophes are not."""
+    return _NO_WORD.sub(" ", _APOSTROPHES.sub("", fold_name_group(group))).split()
+
+
+@lru_cache(maxsize=65_536)
+def sound_of(word: str) -> str:
+    """Return how a folded word sounds, for comparison with others; empty where that is not told.
+
+    Vowels are left out, but one between two letters of the same sound keeps them apart; H and W do not
+    (Soundex of the US National Archives).
+    """
+    if not _LATIN.fullmatch(word):
+        return ""
+    for letters, sound in _SPELLINGS:
+        word = word.replace(letters, sound)
+    digits: list[str] = []
+    last = ""
+    for letter in word:
+        code = _SOUNDS.get(letter, "")
+        if code and code != last:
+            digits.append(code)
+        if letter not in "hw":
+            last = code
+    if word[0] in "aeiouy":
+        digits.insert(0, "0")
+    return "".join(digits) if len(digits) > 1 else ""
 
 
 # --- numbers ---------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ those that meet every key by the rules of its value representation are answered.
 from leadglass.dicom.query.client import JSONValue, build_identifier, read_response
 from leadglass.dicom.query.models import (
     AnyOf,
+    FuzzyName,
     Key,
     KeyMatch,
     Model,
@@ -22,11 +23,13 @@ from leadglass.dicom.query.models import (
 from leadglass.dicom.query.narrow import ColumnCandidates, Narrowing, TokenCandidates, narrow
 from leadglass.dicom.query.parse import UNIQUE_KEYS, parse_identifier, parse_retrieve, unsupported
 from leadglass.dicom.query.respond import Responder, respond
+from leadglass.dicom.query.web import WebQuery, build_query, web_answer
 
 __all__ = [
     "UNIQUE_KEYS",
     "AnyOf",
     "ColumnCandidates",
+    "FuzzyName",
     "JSONValue",
     "Key",
     "KeyMatch",
@@ -41,12 +44,15 @@ __all__ = [
     "TokenCandidates",
     "UIDList",
     "Universal",
+    "WebQuery",
     "Wildcard",
     "build_identifier",
+    "build_query",
     "narrow",
     "parse_identifier",
     "parse_retrieve",
     "read_response",
     "respond",
     "unsupported",
+    "web_answer",
 ]

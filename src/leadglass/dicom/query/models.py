@@ -49,6 +49,13 @@ class Wildcard:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class FuzzyName:
+    """A person name that need not be written the same way: ``match.FuzzyNamePattern`` (PS3.4 C.2.2.2.1.1)."""
+
+    value: str
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Range:
     """Dates or times from ``low`` to ``high``, both included; an empty end is open. Source: PS3.4 C.2.2.2.5.
 
@@ -74,7 +81,7 @@ class SequenceMatch:
     keys: "tuple[Key, ...]"
 
 
-KeyMatch = Universal | Single | UIDList | Wildcard | Range | AnyOf | SequenceMatch
+KeyMatch = Universal | Single | UIDList | Wildcard | FuzzyName | Range | AnyOf | SequenceMatch
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,19 +209,19 @@ def _key(element: Element, charset: CharacterSet, *, depth: int) -> Key:
     known = values.vr_of(tag)
     vr = known if known != "UN" else element.vr
     if (vr == "SQ") != (element.items is not None) and (element.value or element.items):
-        raise IdentifierRefused(f"{_name(tag)} is not encoded as {vr}")
+        raise IdentifierRefused(f"{name_of(tag)} is not encoded as {vr}")
     keyword = values.keyword_of(tag)
     if vr == "SQ":
         return Key(keyword, tag, vr, _sequence(element, charset, depth))
     if element.vr != vr and element.vr in values.NUMBER_FORMATS:
-        raise IdentifierRefused(f"{_name(tag)} is not encoded as {vr}")
-    return Key(keyword, tag, vr, _value_match(Element(tag, vr, element.value), charset))
+        raise IdentifierRefused(f"{name_of(tag)} is not encoded as {vr}")
+    return Key(keyword, tag, vr, value_match(Element(tag, vr, element.value), charset))
 
 
 def _sequence(element: Element, charset: CharacterSet, depth: int) -> KeyMatch:
     items = list(element.items or ())
     if len(items) > 1:
-        raise IdentifierRefused(f"more than one item in {_name(element.tag)}")
+        raise IdentifierRefused(f"more than one item in {name_of(element.tag)}")
     item = items.pop() if items else None
     if not item:
         return Universal()
@@ -237,8 +237,12 @@ def _sequence(element: Element, charset: CharacterSet, depth: int) -> KeyMatch:
     )
 
 
-def _value_match(element: Element, charset: CharacterSet) -> KeyMatch:
-    """Return what a value asks for. Source: PS3.4 C.2.2.2."""
+def value_match(element: Element, charset: CharacterSet) -> KeyMatch:
+    """Return what a value asks for. Source: PS3.4 C.2.2.2.
+
+    Raises:
+        IdentifierRefused: nothing that its value representation can be asked for.
+    """
     vr = element.vr
     if vr in _UNMATCHED_VRS or element.tag == _TIMEZONE_OFFSET:
         # Timezone Offset From UTC is context of the query, no key (PS3.4 C.4.1.1.3.1); times are compared as written.
@@ -247,12 +251,12 @@ def _value_match(element: Element, charset: CharacterSet) -> KeyMatch:
     if not texts or all(set(text) == {"*"} for text in texts):
         return Universal()
     if any(len(text) > _KEY_CHARACTERS_MAX for text in texts):
-        raise IdentifierRefused(f"{_name(element.tag)} is longer than {_KEY_CHARACTERS_MAX} characters")
+        raise IdentifierRefused(f"{name_of(element.tag)} is longer than {_KEY_CHARACTERS_MAX} characters")
     if vr == "UI":
         return UIDList(tuple(dict.fromkeys(texts)))
     if len(texts) > 1:
         if vr != "CS":
-            raise IdentifierRefused(f"more than one value of {_name(element.tag)}")
+            raise IdentifierRefused(f"more than one value of {name_of(element.tag)}")
         return AnyOf(tuple(_text_match(element.tag, vr, text) for text in texts))
     if vr in _TIME_VRS:
         return _range(element.tag, vr, texts[0])
@@ -264,7 +268,7 @@ def _text_match(tag: int, vr: str, text: str) -> Single | Wildcard:
     if vr not in values.TEXT_VRS or not any(character in match.WILDCARDS for character in text):
         return Single(text)
     if match.too_many_wildcards(text):
-        raise IdentifierRefused(f"too many wild cards in {_name(tag)}")
+        raise IdentifierRefused(f"too many wild cards in {name_of(tag)}")
     return Wildcard(re.sub(r"\*+", "*", text))
 
 
@@ -280,8 +284,9 @@ def _range(tag: int, vr: str, text: str) -> Range:
         high = match.span(vr, high_text) if high_text else ("", "")
         if low is not None and high is not None and (low_text or high_text):
             return Range(low[0], high[1])
-    raise IdentifierRefused(f"{_name(tag)} is no date or time, and no range of them")
+    raise IdentifierRefused(f"{name_of(tag)} is no date or time, and no range of them")
 
 
-def _name(tag: int) -> str:
+def name_of(tag: int) -> str:
+    """Return how messages call an attribute: its keyword, or ``(GGGG,EEEE)``."""
     return values.keyword_of(tag) or f"({tag >> 16:04X},{tag & 0xFFFF:04X})"

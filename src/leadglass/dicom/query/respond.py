@@ -15,6 +15,7 @@ from leadglass.dicom.attributes import BY_KEYWORD
 from leadglass.dicom.models import Level
 from leadglass.dicom.query.models import (
     AnyOf,
+    FuzzyName,
     Key,
     Model,
     Query,
@@ -150,13 +151,15 @@ class _Test:
         self._key = key
         self._nested: tuple[_Test, ...] = ()
         self._patterns: tuple[match.WildcardPattern, ...] = ()
-        self._name: match.NamePattern | None = None
+        self._name: match.NamePattern | match.FuzzyNamePattern | None = None
         demanded = key.match
         if isinstance(demanded, SequenceMatch):
             self._nested = tuple(_Test(k) for k in demanded.keys if not isinstance(k.match, Universal))
         elif isinstance(demanded, (Single, Wildcard)) and key.vr == "PN":
             text = demanded.value if isinstance(demanded, Single) else demanded.pattern
             self._name = match.NamePattern(text)
+        elif isinstance(demanded, FuzzyName):
+            self._name = match.FuzzyNamePattern(demanded.value)
         elif isinstance(demanded, Wildcard):
             self._patterns = (match.WildcardPattern(demanded.pattern),)
         elif isinstance(demanded, AnyOf):
