@@ -284,7 +284,7 @@ def test_the_process_answers_one_request_after_the_other() -> None:
         (good, EXPLICIT_LITTLE_ENDIAN, EXPLICIT_LITTLE_ENDIAN),
     ]
     source = b"".join(
-        transcode_main.request_head(from_syntax, to_syntax, len(data)) + data
+        transcode_main.request_head(transcode_main.Transcode(from_syntax, to_syntax), 0, len(data)) + data
         for data, from_syntax, to_syntax in requests
     )
     done = subprocess.run(

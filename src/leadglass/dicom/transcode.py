@@ -33,7 +33,7 @@ from pydicom.pixels.decoders.base import get_decoder
 from pydicom.uid import UID as PydicomUID  # noqa: N811 - a name, no constant
 
 from leadglass.base.errors import DatasetRefused
-from leadglass.base.limits import TRANSCODE_BYTES_MAX
+from leadglass.base.limits import FRAME_BYTES_MAX, TRANSCODE_BYTES_MAX
 from leadglass.dicom import values
 from leadglass.dicom.match import integer_of
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, TransferSyntax
@@ -105,6 +105,12 @@ def _has_decoder(transfer_syntax_uid: str) -> bool:
         return get_decoder(transfer_syntax_uid).is_available
     except NotImplementedError:
         return False
+
+
+def load_decoders() -> None:
+    """Load every decoder that there is, so that the first frame does not wait for it."""
+    for uid in TRANSFER_SYNTAXES:
+        _has_decoder(uid)
 
 
 def _inflate(data: bytes) -> bytes:
@@ -192,27 +198,39 @@ def _little_endian_pixels(dataset: Dataset, pixel_data: Element) -> Element:
 # --- encapsulated pixel data -----------------------------------------------------------------------------------
 
 
-def _decoded(dataset: Dataset, pixel_data: Element, syntax: TransferSyntax) -> Iterable[Element]:
-    """Decode every frame; return Pixel Data and the attributes that change with it."""
-    rows, columns = _number(dataset, _ROWS), _number(dataset, _COLUMNS)
+def decoded_frame(dataset: Dataset, stream: bytes, transfer_syntax_uid: str) -> tuple[bytes, str]:
+    """Return one frame decoded, colour by pixel, numbers little endian, and its photometric interpretation.
+
+    Args:
+        dataset: the object's attributes; Pixel Data may be missing.
+        stream: the frame's code stream: its fragments, joined.
+        transfer_syntax_uid: that it is in.
+
+    Raises:
+        DatasetRefused: there is no decoder; the frame would be larger than ``FRAME_BYTES_MAX``; it does not decode to what
+            the attributes say.
+    """
+    if not _has_decoder(transfer_syntax_uid):
+        raise DatasetRefused("there is no decoder for its transfer syntax")
+    frame_bytes, options = _frame_options(dataset)
+    if frame_bytes > FRAME_BYTES_MAX:
+        raise DatasetRefused(f"a frame would be larger than {FRAME_BYTES_MAX} octets")
+    _check_sizes((stream,), options, transfer_syntax_uid)
+    return _pixels([stream], options, transfer_syntax_uid, frame_bytes)
+
+
+def _frame_options(dataset: Dataset) -> tuple[int, dict[str, int | str]]:
+    """Return the octets of a decoded frame, and what its decoder is told."""
     samples = _number(dataset, _SAMPLES_PER_PIXEL, default=1)
     bits_allocated = _number(dataset, _BITS_ALLOCATED)
-    frames = _number(dataset, _NUMBER_OF_FRAMES, default=1) or 1
-    frame_bytes = rows * columns * samples * (bits_allocated // 8)
-    # 1. What the attributes say has a size that we are willing to make.
     if samples not in {1, 3, 4} or bits_allocated not in {8, 16, 32, 64}:
         raise DatasetRefused("compressed pixel data of an unusual number of samples or bits")
-    if not 0 < frame_bytes * frames <= TRANSCODE_BYTES_MAX:
-        raise DatasetRefused(f"its pixel data would be empty or larger than {TRANSCODE_BYTES_MAX} octets")
-    # 2. Every code stream says the same size, before any decoder allocates what it says instead.
-    streams = _code_streams(pixel_data, frames, dataset)
-    for stream in streams:
-        size = code_stream_size(stream, syntax.uid)
-        if size is not None and size != (rows, columns):
-            raise DatasetRefused("a code stream has other rows and columns than the attributes say")
-    # 3. Decode; each frame must come out as large as was announced.
+    rows, columns = _number(dataset, _ROWS), _number(dataset, _COLUMNS)
     photometric = _text(dataset, _PHOTOMETRIC_INTERPRETATION) or ("MONOCHROME2" if samples == 1 else "RGB")
-    options: dict[str, int | str] = {
+    frame_bytes = rows * columns * samples * (bits_allocated // 8)
+    if not frame_bytes:
+        raise DatasetRefused("its pixel data would be empty")
+    return frame_bytes, {
         "rows": rows,
         "columns": columns,
         "samples_per_pixel": samples,
@@ -223,13 +241,34 @@ def _decoded(dataset: Dataset, pixel_data: Element, syntax: TransferSyntax) -> I
         "planar_configuration": _number(dataset, _PLANAR_CONFIGURATION, default=0),
         "number_of_frames": 1,
     }
+
+
+def _check_sizes(streams: Iterable[bytes], options: dict[str, int | str], transfer_syntax_uid: str) -> None:
+    """Refuse a code stream that says another size, before any decoder allocates what it says instead."""
+    for stream in streams:
+        size = code_stream_size(stream, transfer_syntax_uid)
+        if size is not None and size != (options["rows"], options["columns"]):
+            raise DatasetRefused("a code stream has other rows and columns than the attributes say")
+
+
+def _decoded(dataset: Dataset, pixel_data: Element, syntax: TransferSyntax) -> Iterable[Element]:
+    """Decode every frame; return Pixel Data and the attributes that change with it."""
+    # 1. What the attributes say has a size that we are willing to make.
+    frame_bytes, options = _frame_options(dataset)
+    frames = _number(dataset, _NUMBER_OF_FRAMES, default=1) or 1
+    if frame_bytes * frames > TRANSCODE_BYTES_MAX:
+        raise DatasetRefused(f"its pixel data would be larger than {TRANSCODE_BYTES_MAX} octets")
+    # 2. Every code stream says the same.
+    streams = _code_streams(pixel_data, frames, dataset)
+    _check_sizes(streams, options, syntax.uid)
+    # 3. Decode; each frame must come out as large as was announced.
     pixels, photometric = _pixels(streams, options, syntax.uid, frame_bytes)
     # 4. PS3.5 A.2, 8.2: OW above eight bits, OB up to eight; even length.
-    vr = "OW" if bits_allocated > 8 else "OB"
+    vr = "OW" if int(options["bits_allocated"]) > 8 else "OB"
     changed = [Element(_PIXEL_DATA, vr, pixels + b"\0" * (len(pixels) & 1))]
     if _text(dataset, _PHOTOMETRIC_INTERPRETATION) != photometric:
         changed.append(Element(_PHOTOMETRIC_INTERPRETATION, "CS", photometric.encode()))
-    if samples > 1:
+    if options["samples_per_pixel"] != 1:
         changed.append(values.text_element(_PLANAR_CONFIGURATION, 0))
     return changed
 
