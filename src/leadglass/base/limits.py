@@ -139,6 +139,22 @@ QUERY_CANDIDATES_MAX: Final = 2_000_000
 WILDCARD_CHARACTERS_MAX: Final = 16
 """Wild cards in one value; matching is linear in any case."""
 
+COUNTED_BY_INDEX_MAX: Final = 10_000
+"""How far a total is counted where the database alone can tell: 10 ms. More is told as "at least"."""
+
+COUNTED_BY_OPENING_MAX: Final = 500
+"""How far a total is counted where every candidate must be unsealed to tell: some 50 ms."""
+
+RELATED_STUDIES_MAX: Final = 50_000
+"""Studies that somebody is related to of which a list is made to search by: 30 years of a busy practice's referrals. With
+more, each candidate is unsealed to tell."""
+
+RELATIONS_PER_PRINCIPAL_MAX: Final = 10_000
+"""Assignments and treating relationships of one person at a time, each opened for each request: 10 us."""
+
+DELETED_INSTANCES_PER_HOUR_MAX: Final = 20_000
+"""Instances that one person may delete softly in an hour: some forty CT studies. More looks like an attack (S88)."""
+
 # --- store -----------------------------------------------------------------------------------------------------
 
 PACK_BYTES_MAX: Final = 1 * GIB
@@ -156,6 +172,64 @@ AUDIT_LEAF_BYTES_MAX: Final = 65_535
 """A bundle stores the length of an entry in two octets. Source: C2SP tlog-tiles, "Log Entries"."""
 
 # --- HTTPS -----------------------------------------------------------------------------------------------------
+
+HTTP_CONNECTIONS_MAX: Final = 1024
+"""Connections at once, handshake done, over all addresses; then the one that has been idle longest makes room."""
+
+HTTP_CONNECTIONS_PER_ADDRESS_MAX: Final = 128
+"""The same, of one address. A browser opens six; a proxy that the site trusts is not counted."""
+
+HTTP_HANDSHAKES_MAX: Final = 256
+"""Connections whose handshake is under way; a further one takes the place of the one that has waited longest."""
+
+HTTP_HANDSHAKES_PER_ADDRESS_MAX: Final = 64
+"""The same, of one address."""
+
+HTTP_HEAD_SECONDS: Final = 10.0
+"""From the first octet of a request to the end of its head."""
+
+HTTP_HEAD_BYTES_MAX: Final = 32 * KIB
+"""Request line and header fields. nginx: 32 KiB. A cookie and a token are below 4 KiB."""
+
+HTTP_HEADERS_MAX: Final = 100
+"""Header fields of one request. Browsers send about 20. Apache: 100."""
+
+REQUEST_TARGET_BYTES_MAX: Final = 16 * KIB
+"""Path and query. QIDO-RS by a list of 200 UIDs has 13 KiB."""
+
+HTTP_IDLE_SECONDS: Final = 30.0
+"""A connection without a request."""
+
+HTTP_SEND_SECONDS: Final = 60.0
+"""Longest time in which a client takes nothing of the 512 KiB that wait for it."""
+
+BODY_LEFT_SECONDS: Final = 10.0
+"""How long a body may go on after its request was answered, so that the client can read the answer."""
+
+BODY_LEFT_BYTES_MAX: Final = 4 * MIB
+"""How much of it."""
+
+WEBSOCKET_MESSAGE_BYTES_MAX: Final = 64 * KIB
+"""One message from a client: a subscription is some hundred octets."""
+
+WEBSOCKET_UNSENT_BYTES_MAX: Final = 1 * MIB
+"""What waits for a client that does not read, answers to its pings among it."""
+
+WEBSOCKET_RECHECK_SECONDS: Final = 5.0
+"""How long a WebSocket outlives the right to it."""
+
+HTTP_REQUESTS_MAX: Final = 512
+"""Requests in hand, over everybody; a further one is answered 503."""
+
+HTTP_REQUESTS_PER_PRINCIPAL_MAX: Final = 64
+"""Requests in hand of one principal; a further one is answered 429. A viewer asks for some ten frames at once."""
+
+RATE_KEYS_MAX: Final = 65_536
+"""Addresses or principals whose rate is remembered, about 100 octets each; the one that was quiet longest is
+forgotten first."""
+
+REFUSALS_REMEMBERED_MAX: Final = 1024
+"""Kinds of refusal by address that are counted together in one event; further ones are counted without address."""
 
 HTTP_THREADS_MAX: Final = 32
 """Worker threads of requests. A request holds one while it computes or waits for a disk, never while a client reads."""
