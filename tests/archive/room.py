@@ -161,7 +161,7 @@ class Room:
         self.database = SQLiteDatabase(self.folder / "index.db", self.keys.database_key("index"))
         self.index = SQLIndex(self.database, self.keys, self.keys)
         self.writer = IndexWriter(self.index)
-        self.access = Access(CedarPolicy.load(), self.audit, self.vault, self.clock, AsPresented())
+        self.access = Access(CedarPolicy.load(self.clock), self.audit, self.vault, self.clock, AsPresented())
         self.ingest = Ingest(self.access, self.vault, self.writer, self.index)
         self.transcoder = ProcessTranscoder()
         self.finder = Finder(self.access, self.writer, self.index)

@@ -214,7 +214,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
     )
     users = UserRegistry(paths.users, keys.authenticator("users"), clock)
-    access = Access(CedarPolicy.load(), audit, vault, clock, RegisteredStanding(registry, users))
+    access = Access(CedarPolicy.load(clock), audit, vault, clock, RegisteredStanding(registry, users))
     authority = CertificateAuthority.open(paths.certs, provider, clock)
     credentials, renewed = open_node_certificate(
         paths.node_certificate, authority, settings.site.names, provider, clock

@@ -11,13 +11,19 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from leadglass.base.clock import Clock
-from leadglass.base.errors import AccessDenied, AuditUnavailable, IntegrityError, LeadglassError
+from leadglass.base.errors import (
+    AccessDenied,
+    AuditUnavailable,
+    IntegrityError,
+    LeadglassError,
+    StepUpRequired,
+)
 from leadglass.base.ids import UID
 from leadglass.store.index.interfaces import InstanceRecord, Scope, StudyFacts, Subject
 from leadglass.store.vault.interfaces import SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
 from leadglass.trust.identity.interfaces import Standing
-from leadglass.trust.identity.models import Principal
+from leadglass.trust.identity.models import Circumstances, Principal
 from leadglass.trust.policy.interfaces import SITE, Allowed, Decision, Denied, Permission, Policy, Resource
 
 _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
@@ -28,6 +34,8 @@ _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
     Permission.INSTANCE_MOVE: EventCode.MOVE_ENDED,
     Permission.COMMITMENT_REQUEST: EventCode.COMMITMENT_REQUESTED,
 }
+
+_NO_CIRCUMSTANCES = Circumstances()
 
 _READING = frozenset(
     {
@@ -42,12 +50,22 @@ _READING = frozenset(
 
 
 def actor_of(principal: Principal) -> Actor:
-    """Return the principal in the words of the audit log."""
+    """Return the principal in the words of the audit log.
+
+    A purpose is named where circumstances were: an association states none, so none is put into its mouth.
+    """
+    here = principal.circumstances
     return Actor(
         principal_id=principal.principal_id,
         ae_title=principal.ae_title,
         address=principal.address,
         certificate_sha256=principal.certificate_sha256,
+        through=principal.through,
+        workstation=here.workstation,
+        session_id=here.session_id,
+        purpose="" if here == _NO_CIRCUMSTANCES else here.purpose,
+        zone=here.zone,
+        break_glass=here.break_glass,
     )
 
 
@@ -76,6 +94,7 @@ class Grant:
     """A decision that was a yes, and what it is good for. Only ``Access`` makes one.
 
     Attributes:
+        principal: as it stood when this was decided, emergency access included.
         studies: whose objects may be opened with it; None for a grant that is not about single studies.
     """
 
@@ -97,7 +116,7 @@ class Access:
 
     def may(self, principal: Principal, permission: Permission, resource: Resource = SITE) -> bool:
         """Tell whether ``permit`` would grant: for what is offered, never instead of ``permit``."""
-        return isinstance(self._decide(principal, permission, resource), Allowed)
+        return isinstance(self._decide(principal, permission, resource)[0], Allowed)
 
     def permit(self, principal: Principal, permission: Permission, resource: Resource = SITE) -> Grant:
         """Return a grant, or put the refusal on record and raise.
@@ -105,14 +124,17 @@ class Access:
         About ``SITE``, a permission on studies means "on any at all"; ``permit_studies`` and ``scope`` say on which.
 
         Raises:
+            StepUpRequired: it would be a yes with a strong factor shown now.
             AccessDenied: policy said no; the reason is in the audit log only.
             AuditUnavailable: the refusal could not be recorded.
         """
-        decision = self._decide(principal, permission, resource)
+        decision, current = self._decide(principal, permission, resource)
         if isinstance(decision, Denied):
-            self._record_denial(principal, permission, decision)
+            self._record_denial(current, permission, decision)
+            if decision.step_up:
+                raise StepUpRequired("a strong factor has to be shown first")
             raise AccessDenied("not authorized")
-        return Grant(principal=principal, permission=permission, rules=decision.rules)
+        return Grant(principal=current, permission=permission, rules=decision.rules)
 
     def permit_studies(
         self, principal: Principal, permission: Permission, facts: Mapping[UID, StudyFacts]
@@ -129,12 +151,12 @@ class Access:
         rules: set[str] = set()
         studies: set[UID] = set()
         for study_uid, study in facts.items():
-            decision = self._decide(principal, permission, study_resource(study))
+            decision, _ = self._decide(principal, permission, study_resource(study))
             if isinstance(decision, Allowed):
                 studies.add(study_uid)
                 rules.update(decision.rules)
         return Grant(
-            principal=principal,
+            principal=site.principal,
             permission=permission,
             rules=tuple(sorted(rules)) or site.rules,
             studies=frozenset(studies),
@@ -147,10 +169,16 @@ class Access:
             permits=lambda facts: self.may(principal, permission, study_resource(facts)),
         )
 
-    def _decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
+    def _decide(
+        self, principal: Principal, permission: Permission, resource: Resource
+    ) -> tuple[Decision, Principal]:
+        """Return the decision, and the principal as it stands now."""
         current = self.standing.current(principal)
         if current is None:
-            return Denied("revoked, disabled or ended since")
+            return Denied("revoked, disabled or ended since"), principal
+        return self._decided(current, permission, resource), current
+
+    def _decided(self, current: Principal, permission: Permission, resource: Resource) -> Decision:
         decision = self.policy.decide(current, permission, resource)
         if isinstance(decision, Allowed) and current.through:
             # A user narrows what the device may do and never widens it: both are asked.
@@ -160,6 +188,7 @@ class Access:
                 roles=current.through_roles,
                 through="",
                 through_roles=(),
+                devices=(),
             )
             asked = self.policy.decide(device, permission, resource)
             if isinstance(asked, Denied):

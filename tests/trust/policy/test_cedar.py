@@ -1,110 +1,29 @@
-"""Who may do what: the whole matrix, every policy needed, and no way to fail open."""
+"""The engine's wrapper: no way to fail open, and a memory that is the engine's own."""
 
-from itertools import combinations
-from pathlib import Path
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta, tzinfo
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import cedarpy
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from fake_clock import FakeClock
 from leadglass.base.errors import ConfigurationError
-from leadglass.trust.identity.models import DeviceRole, Principal
-from leadglass.trust.policy.cedar import CedarPolicy
-from leadglass.trust.policy.interfaces import SITE, Allowed, Denied, Permission, Resource
+from leadglass.trust.identity.models import Circumstances, Principal
+from leadglass.trust.policy.cedar import CedarPolicy, shipped_files, shipped_schema
+from leadglass.trust.policy.interfaces import SITE, Allowed, Denied, Resource
+from leadglass.trust.policy.questions import MFA_MINUTES, in_scope
+from trust.policy.people import CLOCK, P, comer, fresh, may, person, study
 
-BUNDLE = Path(__file__).resolve().parents[3] / "src" / "leadglass" / "trust" / "policy" / "bundle"
-SCHEMA = (BUNDLE / "schema.cedarschema").read_text()
-POLICIES = "\n".join(path.read_text() for path in sorted(BUNDLE.glob("*.cedar")))
-
-P = Permission
-DIMSE = (
-    P.ASSOCIATION_ECHO,
-    P.COMMITMENT_REQUEST,
-    P.INSTANCE_MOVE,
-    P.INSTANCE_RETRIEVE,
-    P.INSTANCE_STORE,
-    P.STUDY_QUERY,
-)
-ADMINISTRATION = tuple(permission for permission in Permission if permission not in DIMSE)
-MATRIX: dict[str, set[Permission]] = {
-    "store": {P.ASSOCIATION_ECHO, P.INSTANCE_STORE, P.COMMITMENT_REQUEST},
-    "query-retrieve": {P.ASSOCIATION_ECHO, P.STUDY_QUERY, P.INSTANCE_RETRIEVE, P.INSTANCE_MOVE},
-    "router": {P.ASSOCIATION_ECHO, P.INSTANCE_STORE, P.COMMITMENT_REQUEST, P.STUDY_QUERY, P.INSTANCE_MOVE},
-    "operator": set(ADMINISTRATION),
-    "auditor": {P.AUDIT_READ, P.AUDIT_VERIFY, P.DEVICE_LIST, P.STATUS_READ},
-    "unheard-of": set(),
-}
-DEVICE_ROLES = {role.value for role in DeviceRole}
+SCHEMA = shipped_schema()
+_POLICY = CedarPolicy.load(CLOCK)
 
 
-def somebody(*roles: str, ae_title: str | None = None, through: str = "") -> Principal:
-    title = ("CT1" if DEVICE_ROLES & set(roles) else "") if ae_title is None else ae_title
-    return Principal(principal_id="device:ct1", roles=roles, ae_title=title, through=through)
-
-
-def granted(policy: CedarPolicy, principal: Principal) -> set[Permission]:
-    return {p for p in Permission if isinstance(policy.decide(principal, p, SITE), Allowed)}
-
-
-@pytest.fixture(scope="module")
-def policy() -> CedarPolicy:
-    return CedarPolicy.load()
-
-
-@pytest.mark.parametrize("role", MATRIX)
-@pytest.mark.parametrize("permission", Permission)
-def test_each_role_may_do_what_the_matrix_says(
-    policy: CedarPolicy, role: str, permission: Permission
-) -> None:
-    decision = policy.decide(somebody(role), permission, SITE)
-    assert isinstance(decision, Allowed) is (permission in MATRIX[role]), decision
-    assert (
-        bool(decision.rules) is isinstance(decision, Allowed) or "administration-is-local" in decision.rules
-    )
-
-
-@pytest.mark.parametrize("kind", ["Study", "Series", "Instance"])
-@pytest.mark.parametrize("permission", DIMSE)
-def test_it_is_the_same_for_whatever_is_held(policy: CedarPolicy, kind: str, permission: Permission) -> None:
-    for role, allowed in MATRIX.items():
-        decision = policy.decide(somebody(role), permission, Resource(kind, {}))
-        assert isinstance(decision, Allowed) is (permission in allowed)
-
-
-@pytest.mark.parametrize("roles", list(combinations(sorted(DEVICE_ROLES), 2)))
-def test_two_roles_may_what_either_may(policy: CedarPolicy, roles: tuple[str, str]) -> None:
-    assert granted(policy, somebody(*roles)) == MATRIX[roles[0]] | MATRIX[roles[1]]
-
-
-def test_nobody_may_nothing(policy: CedarPolicy) -> None:
-    assert granted(policy, somebody()) == set()
-
-
-@pytest.mark.parametrize(
-    "principal", [somebody("operator", ae_title="CT1"), somebody("operator", through="device:ct1")]
-)
-def test_administration_is_local_whatever_the_role(policy: CedarPolicy, principal: Principal) -> None:
-    assert granted(policy, principal) == set()
-    decision = policy.decide(principal, P.DEVICE_ENROL, SITE)
-    assert decision == Denied("forbidden by policy", ("administration-is-local",))
-
-
-def matrix_holds(policy: CedarPolicy) -> bool:
-    roles_hold = all(granted(policy, somebody(role)) == allowed for role, allowed in MATRIX.items())
-    return roles_hold and granted(policy, somebody("operator", "store", ae_title="CT1")) == MATRIX["store"]
-
-
-def test_no_policy_is_idle() -> None:
-    """Take each policy away in turn: something must change, or the policy is not tested."""
-    assert matrix_holds(CedarPolicy(POLICIES, SCHEMA))
-    whole = cedarpy.PolicySet.from_str(POLICIES).to_pst()
-    names = list(whole.static_policies)
-    assert len(names) == 6
-    for name in names:
-        kept = {key: value for key, value in whole.static_policies.items() if key != name}
-        fewer = cedarpy.PolicySet.from_pst(
-            cedarpy.pst.PolicySet(templates={}, static_policies=kept, template_links=())
-        )
-        assert not matrix_holds(CedarPolicy(str(fewer), SCHEMA)), whole.static_policies[name].annotations
+def policy_of(text: str, clock: FakeClock = CLOCK, time_zone: tzinfo = UTC) -> CedarPolicy:
+    return CedarPolicy({"a.cedar": text}, SCHEMA, clock, time_zone=time_zone)
 
 
 # An addition of two large numbers overflows when it is evaluated: strict validation cannot know.
@@ -124,7 +43,7 @@ def test_the_engine_fails_open_and_the_wrapper_does_not() -> None:
     bare = cedarpy.is_authorized(request, STUMBLING, "[]")
     assert bare.decision is cedarpy.Decision.Allow  # the trap is real
     assert bare.diagnostics.errors
-    decision = CedarPolicy(STUMBLING, SCHEMA).decide(somebody("store"), P.INSTANCE_STORE, SITE)
+    decision = policy_of(STUMBLING).decide(comer("store"), P.INSTANCE_STORE, SITE)
     assert decision == Denied("a policy could not be evaluated", ("open",))
 
 
@@ -134,78 +53,257 @@ def test_the_engine_fails_open_and_the_wrapper_does_not() -> None:
         Resource("Nowhere", {}),
         Resource("", {}),
         Resource('Site::"x" || true', {}),
-        Resource("Study", {"modalty": "CT"}),
-        Resource("Study", {"modality": 5}),
+        Resource("Study", {}),  # of a study everything is told
+        Resource("Study", {**study().attributes, "modalty": "CT"}),
+        Resource("Study", {**study().attributes, "modalities": 5}),
+        Resource("Study", {**study().attributes, "deidentified": 0}),
         Resource("Site", {"modality": "CT"}),
         Resource("Device", {}),  # DIMSE services are not about devices
     ],
 )
 def test_a_question_the_schema_does_not_know_is_denied(policy: CedarPolicy, resource: Resource) -> None:
-    assert isinstance(policy.decide(somebody("store"), P.INSTANCE_STORE, resource), Denied)
+    assert may(policy, comer("store"), P.INSTANCE_STORE, study())
+    assert not may(policy, comer("store"), P.INSTANCE_STORE, resource)
 
 
 @pytest.mark.parametrize("text", ["\x00", "\ud800", '"', "a" * 100_000])
 def test_no_name_makes_it_raise_or_say_yes(policy: CedarPolicy, text: str) -> None:
-    stranger = Principal(principal_id=text, roles=(text,), ae_title=text)
+    here = Circumstances(zone=text, purpose=text, posture=text, workstation=text, risk=text, scopes=(text,))
+    stranger = Principal(text, (text,), text, text, devices=(text,), institutions=(text,), circumstances=here)
     assert isinstance(policy.decide(stranger, P.INSTANCE_STORE, SITE), Denied)
+    assert isinstance(policy.decide(stranger, P.STUDY_QUERY, study()), Denied)
 
 
 @pytest.mark.parametrize(
     "policies",
     [
+        "",
         "permit (principal, action, resource)",  # no semicolon
         "permit (principal, action, resource);",  # no name
-        '@id("a") permit (principal, action, resource); @id("a") forbid (principal, action, resource);',
+        '@id("a") permit (principal, action, resource);\n@id("a") forbid (principal, action, resource);',
         '@id("") permit (principal, action, resource);',
         '@id("a") permit (principal, action == Leadglass::Action::"instance:stor", resource);',
         '@id("a") permit (principal, action, resource is Leadglass::Study) when { resource.modality == "CT" };',
-        '@id("a") permit (principal, action, resource is Leadglass::Study) when { resource.modality == 5 };',
+        '@id("a") permit (principal, action, resource is Leadglass::Study) when { resource.deidentified == 5 };',
         '@id("a") permit (principal, action, resource) when { principal.ae_title == 5 };',
+        '@id("a") permit (principal, action, resource) when { context.adress == "" };',
+        '@id("a") permit (principal, action, resource) when { context.address.isLoopback() };',  # may be absent
         '@id("a") permit (principal == ?principal, action, resource);',
+        '@id("a") @step_up("true") permit (principal, action, resource);',
+        '@id("a") @step_up("yes") forbid (principal, action, resource);',
+        '@id("a") @note("x") forbid (principal, action, resource);',
     ],
 )
 def test_policies_that_are_not_sound_do_not_start(policies: str) -> None:
     with pytest.raises(ConfigurationError):
-        CedarPolicy(policies, SCHEMA)
-
-
-def test_a_bundle_without_policies_or_schema_does_not_start(tmp_path: Path) -> None:
-    with pytest.raises(ConfigurationError):
-        CedarPolicy.load(tmp_path)
-    (tmp_path / "schema.cedarschema").write_text(SCHEMA)
-    with pytest.raises(ConfigurationError):
-        CedarPolicy.load(tmp_path)
-    (tmp_path / "a.cedar").write_text(POLICIES)
-    assert matrix_holds(CedarPolicy.load(tmp_path))
+        policy_of(policies)
 
 
 def test_the_hash_says_which_policies_are_in_force(policy: CedarPolicy) -> None:
-    assert policy.bundle_hash == CedarPolicy(POLICIES, SCHEMA).bundle_hash
-    assert policy.bundle_hash != CedarPolicy(POLICIES + "\n", SCHEMA).bundle_hash
+    files = shipped_files()
+    assert policy.bundle_hash == CedarPolicy(files, SCHEMA, CLOCK).bundle_hash
     assert len(policy.bundle_hash) == 64
+    longer = CedarPolicy({**files, "people.cedar": files["people.cedar"] + "\n"}, SCHEMA, CLOCK)
+    including = CedarPolicy(files, SCHEMA, CLOCK, includes={"cardiologist": ("radiologist",)})
+    assert len({policy.bundle_hash, longer.bundle_hash, including.bundle_hash}) == 3
+
+
+def test_a_role_may_include_others_and_their_limits(policy: CedarPolicy) -> None:
+    including = CedarPolicy(
+        shipped_files(),
+        SCHEMA,
+        CLOCK,
+        includes={
+            "cardiologist": ("radiologist",),
+            "head": ("cardiologist",),
+            "odd": ("key-custodian", "head"),
+        },
+    )
+    assert not may(policy, person("head"), P.STUDY_QUERY, study())
+    assert may(including, person("cardiologist"), P.STUDY_QUERY, study())
+    assert may(including, person("head"), P.STUDY_QUERY, study())
+    assert not may(including, person("odd"), P.STUDY_QUERY, study())
+
+
+# --- memory ----------------------------------------------------------------------------------------------------
 
 
 def test_remembered_decisions_are_the_engine_s_and_their_number_is_bounded(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("leadglass.trust.policy.cedar.DECISIONS_REMEMBERED_MAX", 8)
-    policy = CedarPolicy.load()
+    policy = CedarPolicy.load(CLOCK)
     for number in range(40):
         role = "store" if number % 2 else "query-retrieve"
         principal = Principal(f"device:d{number}", (role,), "CT1")
         for _ in range(2):
-            assert isinstance(policy.decide(principal, P.INSTANCE_STORE, SITE), Allowed) is bool(number % 2)
+            assert may(policy, principal, P.INSTANCE_STORE) is bool(number % 2)
         assert len(policy._decisions) <= 8
 
 
+SAYS_ONE_THING = {
+    # A policy that looks at one thing only, and two askers or things that differ in nothing else.
+    "principal.kind": ('principal.kind == "user"', {"principal_id": "user:x"}, {"principal_id": "device:x"}),
+    "principal.id": (
+        'principal == Leadglass::Principal::"user:x"',
+        {"principal_id": "user:x"},
+        {"principal_id": "user:y"},
+    ),
+    "principal.role": ('principal in Leadglass::Role::"a"', {"roles": ("a",)}, {"roles": ("b",)}),
+    "principal.ae_title": ('principal.ae_title == "A"', {"ae_title": "A"}, {"ae_title": "B"}),
+    "principal.through": ('principal.through == "device:a"', {"through": "device:a"}, {"through": ""}),
+    "principal.devices": (
+        'principal.devices.contains("device:a")',
+        {"devices": ("device:a",)},
+        {"devices": ()},
+    ),
+    "principal.institutions": (
+        'principal.institutions.contains("a")',
+        {"institutions": ("a",)},
+        {"institutions": ()},
+    ),
+    "context.address": (
+        'context has address && context.address.isInRange(ip("192.0.2.0/24"))',
+        {"address": "192.0.2.1"},
+        {"address": "198.51.100.1"},
+    ),
+    "context.address, mapped": (
+        'context has address && context.address.isInRange(ip("192.0.2.0/24"))',
+        {"address": "::ffff:192.0.2.1"},
+        {"address": "local"},
+    ),
+}
+SAYS_ONE_CIRCUMSTANCE = {
+    "workstation": ('principal.workstation == "device:a"', "device:a", ""),
+    "zone": ('context.zone == "site"', "site", "remote"),
+    "posture": ('context.posture == "managed"', "managed", ""),
+    "purpose": ('context.purpose == "TREAT"', "TREAT", "HRESCH"),
+    "phishing_resistant": ("context.phishing_resistant", True, False),
+    "break_glass": ("context.break_glass", "bg-1", ""),
+    "risk": ('context.risk == "low"', "low", "high"),
+    "scopes": ('context.scopes.contains("a")', ("a",), ("b",)),
+    "strong_at": ("context.mfa", CLOCK.now(), None),
+}
+
+
+@pytest.mark.parametrize("name", SAYS_ONE_THING)
+def test_whatever_a_policy_looks_at_tells_questions_apart(name: str) -> None:
+    condition, yes, no = SAYS_ONE_THING[name]
+    policy = policy_of(f'@id("x") permit (principal, action, resource) when {{ {condition} }};')
+    base = Principal("user:x", ("r",), circumstances=fresh())
+    for _ in range(2):
+        assert may(policy, replace(base, **yes), P.STUDY_QUERY)  # type: ignore[arg-type]
+        assert not may(policy, replace(base, **no), P.STUDY_QUERY)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", SAYS_ONE_CIRCUMSTANCE)
+def test_whatever_circumstance_a_policy_looks_at_tells_questions_apart(name: str) -> None:
+    condition, yes, no = SAYS_ONE_CIRCUMSTANCE[name]
+    policy = policy_of(f'@id("x") permit (principal, action, resource) when {{ {condition} }};')
+    for _ in range(2):
+        assert may(policy, person(circumstances=fresh(**{name: yes})), P.STUDY_QUERY)
+        assert not may(policy, person(circumstances=fresh(**{name: no})), P.STUDY_QUERY)
+
+
+@pytest.mark.parametrize("name", ["modalities", "body_parts", "institutions", "sources", "relations"])
+def test_whatever_a_policy_looks_at_of_a_study_tells_questions_apart(name: str) -> None:
+    policy = policy_of(
+        '@id("x") permit (principal, action, resource is Leadglass::Study)'
+        f' when {{ resource.{name}.contains("a") }};'
+    )
+    for _ in range(2):
+        for value, expected in ((frozenset({"a"}), True), (frozenset({"b"}), False), (frozenset(), False)):
+            resource = Resource("Study", {**study().attributes, name: value})
+            assert may(policy, person(), P.STUDY_QUERY, resource) is expected
+        assert not may(policy, person(), P.STUDY_QUERY)  # the site is not a study
+
+
 def test_what_looks_equal_to_python_is_not_one_question() -> None:
-    policies = """
-    @id("x") permit (principal, action, resource is Leadglass::Study)
-    when { resource has modality && resource.modality == "CT" };
-    """
-    policy = CedarPolicy(policies, SCHEMA)
-    asker = somebody("store")
-    assert isinstance(policy.decide(asker, P.STUDY_QUERY, Resource("Study", {"modality": "CT"})), Allowed)
-    assert isinstance(policy.decide(asker, P.STUDY_QUERY, Resource("Study", {"modality": "MR"})), Denied)
-    assert isinstance(policy.decide(asker, P.STUDY_QUERY, Resource("Study", {})), Denied)
-    assert isinstance(policy.decide(asker, P.STUDY_QUERY, Resource("Instance", {"modality": "CT"})), Denied)
+    policy = policy_of(
+        '@id("x") permit (principal, action, resource is Leadglass::Study) when { resource.deidentified };'
+    )
+    assert may(
+        policy, person(), P.STUDY_QUERY, Resource("Study", {**study().attributes, "deidentified": True})
+    )
+    assert not may(
+        policy, person(), P.STUDY_QUERY, Resource("Study", {**study().attributes, "deidentified": 1})
+    )
+
+
+def test_what_no_policy_looks_at_makes_no_new_question(policy: CedarPolicy) -> None:
+    for part in range(50):
+        assert may(policy, person("radiologist"), P.STUDY_QUERY, study(body_parts=frozenset({f"P{part}"})))
+    questions = {
+        policy.question(person("radiologist"), P.STUDY_QUERY, study(body_parts=frozenset({f"P{part}"})))
+        for part in range(50)
+    }
+    assert len(questions) == 1
+
+
+# --- time ------------------------------------------------------------------------------------------------------
+
+
+def test_the_hour_is_the_site_s_and_remembered_no_longer_than_it_lasts() -> None:
+    clock = FakeClock(datetime.fromisoformat("2026-03-29T00:30:00+00:00"))  # the night the clocks go forward
+    policy = policy_of(
+        '@id("x") permit (principal, action, resource) when { context.hour == 3 && context.weekday == 7 };',
+        clock=clock,
+        time_zone=ZoneInfo("Europe/Zurich"),
+    )
+    seen = list[tuple[int, bool]]()
+    for _ in range(4):
+        seen.append((clock.now().hour, may(policy, person(), P.STUDY_QUERY)))
+        clock.advance(1800)
+    assert seen == [(0, False), (1, True), (1, True), (2, False)]
+
+
+def test_a_factor_grows_old_while_its_holder_does_nothing() -> None:
+    clock = FakeClock()
+    policy = CedarPolicy.load(clock)
+    officer = person("export-officer", circumstances=fresh(strong_at=clock.now()))
+    for _ in range(16):
+        assert may(policy, officer, P.STUDY_EXPORT)
+        clock.advance(56)
+    clock.advance(10)
+    assert not may(policy, officer, P.STUDY_EXPORT)
+
+
+@given(st.integers(min_value=0, max_value=3 * 86400))
+def test_a_factor_never_looks_fresher_than_it_is(seconds: int) -> None:
+    policy = _POLICY
+    here = fresh(strong_at=CLOCK.now() - timedelta(seconds=seconds))
+    told = policy.question(person(circumstances=here), P.STUDY_QUERY, SITE).told()
+    minutes = told["context.mfa_minutes"]
+    assert minutes in MFA_MINUTES
+    assert isinstance(minutes, int)
+    assert minutes * 60 >= min(seconds, MFA_MINUTES[-1] * 60)
+    shorter = [step for step in MFA_MINUTES if step < minutes]
+    assert not shorter or shorter[-1] * 60 < seconds
+
+
+def test_steps_grow() -> None:
+    assert all(a < b for a, b in pairwise(MFA_MINUTES))
+
+
+@pytest.mark.parametrize(
+    ("scopes", "expected"),
+    [
+        ((), True),
+        (("study:query",), True),
+        (("study:*",), True),
+        (("study",), False),
+        (("*",), False),
+        (("*:query",), False),
+        (("study:quer",), False),
+        (("STUDY:QUERY",), False),
+        (("study:query ",), False),
+        (("",), False),
+        (("instance:retrieve", "study:query"), True),
+    ],
+)
+def test_scopes(scopes: tuple[str, ...], expected: bool) -> None:
+    assert in_scope(P.STUDY_QUERY, scopes) is expected
+
+
+def test_an_allow_says_by_which_policies(policy: CedarPolicy) -> None:
+    assert policy.decide(person("radiologist"), P.STUDY_QUERY, study()) == Allowed(("radiologist-reads",))

@@ -90,12 +90,27 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who did it. None of it identifies a patient."""
+    """Who did it. None of it identifies a patient. What is empty is left out of the leaf, but for the first four.
+
+    Attributes:
+        through: principal id of the device that a user acted through.
+        workstation: principal id of the enrolled device whose certificate the connection showed.
+        session_id: public name of the session.
+        purpose: of use, as stated.
+        zone: network zone of the address.
+        break_glass: id of the emergency access that was in force: everything done under it carries the mark.
+    """
 
     principal_id: str
     ae_title: str = ""
     address: str = ""
     certificate_sha256: str = ""
+    through: str = ""
+    workstation: str = ""
+    session_id: str = ""
+    purpose: str = ""
+    zone: str = ""
+    break_glass: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,8 @@
 A leaf is JSON with sorted ASCII keys, no white space and no floats (a subset of RFC 8785), so that an auditor reads
 it, and hashes it, without our software::
 
-    actor {address, ae, certificate, principal}   who
+    actor {address, ae, certificate, principal}   who; where they are known also break_glass, purpose, session,
+                        through, workstation, zone
     at                  when it happened; RFC 3339, UTC, microseconds
     correlation         joins the entries of one association or command
     event, outcome      ``EventCode``, ``Outcome``
@@ -29,6 +30,7 @@ can tell what it was, while the leaf still verifies.
 import hmac
 import os
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import asdict
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, NamedTuple, cast
@@ -43,7 +45,7 @@ from leadglass.base.limits import (
     AUDIT_TOKENS_MAX,
 )
 from leadglass.base.secret import Phi
-from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome, PayloadCipher
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, Outcome, PayloadCipher
 
 VERSION: Final = 1
 BLIND_BYTES: Final = 32
@@ -101,13 +103,37 @@ _leaf_encoder: Final = msgspec.json.Encoder(order="deterministic")
 _payload_encoder: Final = msgspec.json.Encoder(order="deterministic", enc_hook=_plain)
 
 
-class _Who(msgspec.Struct, gc=False):
-    """``actor`` of a leaf; fields in the order of the alphabet, as in all three of these."""
+class _Who(msgspec.Struct, gc=False, omit_defaults=True, kw_only=True):
+    """``actor`` of a leaf; fields in the order of the alphabet, as in all three of these.
+
+    What has a default is left out where it is empty; the four that every leaf had from the first always stand.
+    """
 
     address: str
     ae: str
+    break_glass: str = ""
     certificate: str
     principal: str
+    purpose: str = ""
+    session: str = ""
+    through: str = ""
+    workstation: str = ""
+    zone: str = ""
+
+
+def _who(actor: Actor) -> _Who:
+    return _Who(
+        address=actor.address,
+        ae=actor.ae_title,
+        break_glass=actor.break_glass,
+        certificate=actor.certificate_sha256,
+        principal=actor.principal_id,
+        purpose=actor.purpose,
+        session=actor.session_id,
+        through=actor.through,
+        workstation=actor.workstation,
+        zone=actor.zone,
+    )
 
 
 class _Head(msgspec.Struct, gc=False):
@@ -211,11 +237,10 @@ class LeafWriter:
                 raise AuditUnavailable("audit: the payload of the event is too long")
             blinded = os.urandom(BLIND_BYTES) + payload
             committed = commitment(blinded)
-        actor = event.actor
         at = event.at
         tokens, omitted = self._tokens(objects)
         head = _Head(
-            _Who(actor.address, actor.ae_title, actor.certificate_sha256, actor.principal_id),
+            _who(event.actor),
             at if at.tzinfo is UTC and at.microsecond else timestamp(at),
             event.correlation_id,
             event.code,
@@ -269,10 +294,9 @@ class LeafWriter:
 
 def _cut_head(head: _Head) -> _Head:
     """Return what a leaf says with its long strings cut; tokens stay whole."""
-    who = head.actor
     return msgspec.structs.replace(
         head,
-        actor=_Who(_cut(who.address), _cut(who.ae), _cut(who.certificate), _cut(who.principal)),
+        actor=_Who(**{name: _cut(value) for name, value in msgspec.structs.asdict(head.actor).items()}),
         correlation=_cut(head.correlation),
         facts=_cut(dict(head.facts)),
         rules=_cut(list(head.rules)),
@@ -281,16 +305,10 @@ def _cut_head(head: _Head) -> _Head:
 
 def clean_event(event: AuditEvent) -> AuditEvent:
     """Return the event with the strings of its leaf free of lone surrogates."""
-    actor = event.actor
     return AuditEvent(
         code=event.code,
         at=event.at,
-        actor=type(actor)(
-            clean(actor.principal_id),
-            clean(actor.ae_title),
-            clean(actor.address),
-            clean(actor.certificate_sha256),
-        ),
+        actor=Actor(**clean(asdict(event.actor))),
         outcome=event.outcome,
         facts=clean(event.facts),
         correlation_id=clean(event.correlation_id),

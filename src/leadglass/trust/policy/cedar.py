@@ -14,40 +14,72 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from datetime import UTC, tzinfo
 from importlib import resources
-from importlib.resources.abc import Traversable
-from pathlib import Path
 from typing import Final
 
 import cedarpy
 
+from leadglass.base.clock import Clock
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import DECISIONS_REMEMBERED_MAX
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Allowed, Decision, Denied, Permission, Resource
+from leadglass.trust.policy.questions import Question, Questioner
+from leadglass.trust.policy.rules import Rule, read_rules
 
-_NAMESPACE: Final = "Leadglass"
 _SCHEMA_NAME: Final = "schema.cedarschema"
-_RESOURCE_ID: Final = "it"
-"""A question is about one thing, told apart by its attributes; policies cannot name single objects."""
 
-_Key = tuple[object, ...]
+
+def shipped_schema() -> str:
+    """Return the schema of this release."""
+    return _bundle()[_SCHEMA_NAME]
+
+
+def shipped_files() -> dict[str, str]:
+    """Return the policy files of this release, text by name."""
+    return {name: text for name, text in _bundle().items() if name.endswith(".cedar")}
+
+
+def _bundle() -> dict[str, str]:
+    folder = resources.files("leadglass.trust.policy").joinpath("bundle")
+    try:
+        found = sorted((f for f in folder.iterdir() if ".cedar" in f.name), key=lambda f: f.name)
+        return {f.name: f.read_text(encoding="utf-8") for f in found}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError("the policies of this release cannot be read") from error
 
 
 class CedarPolicy:
     """Implements ``policy.interfaces.Policy``. Thread-safe; immutable but for its memory of decisions.
 
     Args:
-        policies: Cedar policies; each carries an ``@id`` of its own, which is what audit records name.
+        files: Cedar policies, text by name of file; each policy carries an ``@id`` of its own, which is what audit
+            records name.
         schema: Cedar schema, in Cedar's own syntax.
-        entities: base entities as Cedar JSON, e.g. a hierarchy of roles.
+        clock: tells how old a factor is, and the hour.
+        time_zone: of the site, for hour and weekday.
+        includes: roles that a role includes.
 
     Raises:
         ConfigurationError: something does not parse, does not validate, or a policy has no name of its own.
     """
 
-    def __init__(self, policies: str, schema: str, entities: str = "[]") -> None:
+    def __init__(
+        self,
+        files: Mapping[str, str],
+        schema: str,
+        clock: Clock,
+        *,
+        time_zone: tzinfo = UTC,
+        includes: Mapping[str, Iterable[str]] | None = None,
+    ) -> None:
+        self.rules: Mapping[str, Rule] = read_rules(files)
+        if not self.rules:
+            raise ConfigurationError("the policy bundle holds no policies: nothing would be allowed")
+        policies = "\n".join(rule.text for rule in self.rules.values())
+        entities = json.dumps(_roles(includes or {}))
         try:
             self._schema = cedarpy.Schema.from_str(schema)
             self._policies = cedarpy.PolicySet.from_str(policies)
@@ -58,80 +90,69 @@ class CedarPolicy:
         if not validation.validation_passed:
             first = validation.errors[0].error if validation.errors else "no reason given"
             raise ConfigurationError(f"the policies do not fit their schema: {first}")
-        if self._policies.templates():
-            raise ConfigurationError("policy templates are not used here: they allow nothing until linked")
-        names = [policy.annotations.get("id") for policy in self._policies.to_pst().static_policies.values()]
-        if not all(names) or len(set(names)) != len(names):
-            raise ConfigurationError("every policy needs an @id of its own: audit records name it")
-        self._bundle_hash = _hash(schema, policies, entities)
+        self._lifted_by_step_up = frozenset(rule.rule_id for rule in self.rules.values() if rule.step_up)
+        reads = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
+        self._questioner = Questioner(clock, time_zone, reads)
+        self._bundle_hash = bundle_hash(schema, files, entities)
         self._lock = threading.Lock()
-        self._decisions: OrderedDict[_Key, Decision] = OrderedDict()
+        self._decisions: OrderedDict[Question, Decision] = OrderedDict()
 
     @classmethod
-    def load(cls, folder: Path | None = None) -> "CedarPolicy":
-        """Load a bundle: ``schema.cedarschema`` and every ``*.cedar`` in the order of their names.
-
-        Args:
-            folder: of the site's own bundle; without one, the default bundle of this package.
+    def load(cls, clock: Clock, *, time_zone: tzinfo = UTC) -> "CedarPolicy":
+        """Load the policies of this release alone.
 
         Raises:
-            ConfigurationError: it is incomplete, or as above. The node must not start then.
+            ConfigurationError: as above. The node must not start then.
         """
-        source: Traversable = (
-            folder if folder is not None else resources.files("leadglass.trust.policy").joinpath("bundle")
-        )
-        try:
-            schema = source.joinpath(_SCHEMA_NAME).read_text(encoding="utf-8")
-            files = sorted((f for f in source.iterdir() if f.name.endswith(".cedar")), key=lambda f: f.name)
-            texts = [f.read_text(encoding="utf-8") for f in files]
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigurationError("the policy bundle cannot be read") from error
-        if not texts:
-            raise ConfigurationError("the policy bundle holds no policies: nothing would be allowed")
-        return cls("\n".join(texts), schema)
+        return cls(shipped_files(), shipped_schema(), clock, time_zone=time_zone)
 
     @property
     def bundle_hash(self) -> str:
-        """Hex SHA-256 of schema, policies and base entities."""
+        """Hex SHA-256 of schema, policies and roles."""
         return self._bundle_hash
 
     def decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
         """Decide; a decision is remembered by everything that the engine was told, so it is the engine's own."""
         try:
-            key = _key(principal, permission, resource)
+            question = self._questioner.question(principal, permission, resource)
             with self._lock:
-                remembered = self._decisions.get(key)
+                remembered = self._decisions.get(question)
                 if remembered is not None:
-                    self._decisions.move_to_end(key)
+                    self._decisions.move_to_end(question)
                     return remembered
-            decision = self._ask(principal, permission, resource)
+            decision = self.answer(question)
         except Exception:  # noqa: BLE001 - whatever the engine trips over, the answer is no; it is not remembered
             return Denied("the policy engine could not take the question")
         with self._lock:
-            self._decisions[key] = decision
+            self._decisions[question] = decision
             if len(self._decisions) > DECISIONS_REMEMBERED_MAX:
                 self._decisions.popitem(last=False)
         return decision
 
-    def _ask(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
-        subject = {"type": f"{_NAMESPACE}::Principal", "id": principal.principal_id}
-        target = {"type": f"{_NAMESPACE}::{resource.kind}", "id": _RESOURCE_ID}
-        delta = [
-            {
-                "uid": subject,
-                "attrs": {"ae_title": principal.ae_title, "through": principal.through},
-                "parents": [{"type": f"{_NAMESPACE}::Role", "id": role} for role in principal.roles],
-            },
-            {"uid": target, "attrs": _plain(resource.attributes), "parents": []},
-        ]
-        request = {
-            "principal": subject,
-            "action": {"type": f"{_NAMESPACE}::Action", "id": permission.value},
-            "resource": target,
-            "context": {},
-        }
-        entities = self._entities.with_added_json_str(json.dumps(delta), self._schema)
-        result = cedarpy.is_authorized(request, self._policies, entities, self._schema)
+    def question(self, principal: Principal, permission: Permission, resource: Resource) -> Question:
+        """Return the question as it would be put now."""
+        return self._questioner.question(principal, permission, resource)
+
+    def answer(self, question: Question) -> Decision:
+        """Ask the engine, not the memory.
+
+        Raises:
+            ValueError: the engine cannot take the question; ``decide`` says no then.
+        """
+        decision = self._ask(question)
+        if (
+            isinstance(decision, Denied)
+            and decision.rules
+            and self._lifted_by_step_up.issuperset(decision.rules)
+            and question.principal_id.startswith("user:")
+            and isinstance(self._ask(question.with_strong_factor()), Allowed)
+        ):
+            return Denied("a strong factor has to be shown first", decision.rules, step_up=True)
+        return decision
+
+    def _ask(self, question: Question) -> Decision:
+        entities = self._entities.with_added_json_str(json.dumps(question.entities()), self._schema)
+        result = cedarpy.is_authorized(question.request(), self._policies, entities, self._schema)
         names = result.diagnostics.id_annotations_by_reason
         rules = tuple(sorted(str(names.get(policy, policy)) for policy in result.diagnostics.reasons))
         if result.diagnostics.errors:
@@ -143,37 +164,23 @@ class CedarPolicy:
         return Allowed(rules)
 
 
-def _plain(attributes: Mapping[str, str | int | bool | frozenset[str]]) -> dict[str, object]:
-    return {
-        name: sorted(value) if isinstance(value, frozenset) else value for name, value in attributes.items()
-    }
+def _roles(includes: Mapping[str, Iterable[str]]) -> list[dict[str, object]]:
+    kind = "Leadglass::Role"
+    names = sorted({*includes, *(role for roles in includes.values() for role in roles)})
+    return [
+        {
+            "uid": {"type": kind, "id": name},
+            "attrs": {},
+            "parents": [{"type": kind, "id": role} for role in sorted(set(includes.get(name, ())))],
+        }
+        for name in names
+    ]
 
 
-def _key(principal: Principal, permission: Permission, resource: Resource) -> _Key:
-    # Types stand beside values because True and 1 are the same key of a dict but not the same value to Cedar.
-    attributes = tuple(
-        sorted(
-            (
-                (name, type(value).__name__, tuple(sorted(value)) if isinstance(value, frozenset) else value)
-                for name, value in resource.attributes.items()
-            ),
-            key=lambda item: item[0],
-        )
-    )
-    return (
-        principal.principal_id,
-        principal.roles,
-        principal.ae_title,
-        principal.through,
-        permission,
-        resource.kind,
-        attributes,
-    )
-
-
-def _hash(*parts: str) -> str:
+def bundle_hash(schema: str, files: Mapping[str, str], entities: str) -> str:
+    """Return the hex SHA-256 over schema, files in the order of their names, and roles."""
     digest = hashlib.sha256()
-    for part in parts:
+    for part in (schema, entities, *(text for item in sorted(files.items()) for text in item)):
         encoded = part.encode("utf-8")
         digest.update(len(encoded).to_bytes(8, "big"))  # so that no two bundles run into the same octets
         digest.update(encoded)
