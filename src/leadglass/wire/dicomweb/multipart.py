@@ -118,11 +118,11 @@ class MultipartReader:
         self._rest = b""
         position = 0
         while position < len(buffer):
-            before = position
-            position, event = self._state(buffer, position)
+            before, state = position, self._state
+            position, event = state(buffer, position)
             if event is not None:
                 yield event
-            elif position == before:
+            elif position == before and self._state == state:
                 self._rest = buffer[position:]
                 return
 
