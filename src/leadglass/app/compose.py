@@ -18,6 +18,7 @@ from leadglass import __version__
 from leadglass.app.clock import SystemClock
 from leadglass.app.config import Settings, load_settings
 from leadglass.app.config.settings import render_settings
+from leadglass.app.identity import Identity, open_identity
 from leadglass.app.site import SiteLock, SitePaths
 from leadglass.archive.access import Access
 from leadglass.archive.commitment import Commitment
@@ -48,11 +49,11 @@ from leadglass.trust.certs.node_key import NodeCredentials
 from leadglass.trust.certs.passcode import Argon2Passcodes
 from leadglass.trust.certs.renewal import make_node_certificate, open_node_certificate
 from leadglass.trust.certs.token import JWTVerifier
+from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
 from leadglass.trust.identity.standing import RegisteredStanding
 from leadglass.trust.identity.user_identity import UserIdentityService
-from leadglass.trust.identity.users import UserRegistry
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.providers.passphrase import PassphraseProvider
@@ -100,7 +101,7 @@ class Node:
     authority: CertificateAuthority
     credentials: NodeCredentials
     registry: DeviceRegistry
-    users: UserRegistry
+    identity: Identity
     user_identity: UserIdentityService
     passcodes: Argon2Passcodes
     audit: FileAuditLog
@@ -122,6 +123,7 @@ class Node:
         """Write what waits, sign what is on record, and let go of the site."""
         self.writer.close()
         self.transcoder.close()
+        self.identity.close()
         self.audit.close()
         self.index.close()
         self.keys.close()
@@ -144,7 +146,6 @@ def init_site(
     authority = CertificateAuthority.create(paths.certs, provider, clock, settings.site.name)
     node_facts = make_node_certificate(paths.node_certificate, authority, settings.site.names, provider)
     DeviceRegistry.create(paths.devices, keys.authenticator("devices"), clock)
-    UserRegistry.create(paths.users, keys.authenticator("users"), clock)
     audit = _open_audit(paths, keys, clock, must_exist=False)
     signer = keys.checkpoint_signer()
     vkey = verifier_key(audit_origin(keys), signer.algorithm, signer.public_key)
@@ -213,8 +214,17 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         # A registry that is older than what the log knows was put back: it would let revoked devices in.
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
     )
-    users = UserRegistry(paths.users, keys.authenticator("users"), clock)
-    access = Access(CedarPolicy.load(clock), audit, vault, clock, RegisteredStanding(registry, users))
+    passcodes = Argon2Passcodes()
+    identity = open_identity(
+        paths.identity,
+        keys.database_key("identity"),
+        audit,
+        passcodes,
+        clock,
+        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
+    )
+    standing = RegisteredStanding(registry, identity.accounts, identity.sessions, None, clock)
+    access = Access(CedarPolicy.load(clock), audit, vault, clock, standing)
     authority = CertificateAuthority.open(paths.certs, provider, clock)
     credentials, renewed = open_node_certificate(
         paths.node_certificate, authority, settings.site.names, provider, clock
@@ -227,7 +237,6 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         }
         actor = Actor(principal_id=SERVICE.principal_id)
         audit.record(AuditEvent(code=EventCode.CERTIFICATE_ISSUED, at=clock.now(), actor=actor, facts=facts))
-    passcodes = Argon2Passcodes()
     private = {
         uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes
     }
@@ -244,8 +253,10 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         authority=authority,
         credentials=credentials,
         registry=registry,
-        users=users,
-        user_identity=UserIdentityService(users, passcodes, _token_verifier(paths, settings, clock), clock),
+        identity=identity,
+        user_identity=UserIdentityService(
+            identity.accounts, identity.passwords, passcodes, _token_verifier(paths, settings, clock), clock
+        ),
         passcodes=passcodes,
         audit=audit,
         vault=vault,

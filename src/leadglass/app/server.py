@@ -19,6 +19,7 @@ from leadglass.doors.dimse.listener import Listener
 from leadglass.doors.dimse.services import Services
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode
 from leadglass.trust.certs.tls import client_context, server_context
+from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.wire.ul.negotiation import LocalParameters
 
@@ -90,7 +91,11 @@ class Server:
             ConfigurationError: the port is taken.
             AuditUnavailable: the start cannot be put on record.
         """
-        self._record(EventCode.SERVICE_STARTED, {VERSION_FACT: self.node.registry.version})
+        versions = {
+            VERSION_FACT: self.node.registry.version,
+            IDENTITY_VERSION_FACT: self.node.identity.database.version,
+        }
+        self._record(EventCode.SERVICE_STARTED, versions)
         try:
             self._control.start()
             self.listener.start()

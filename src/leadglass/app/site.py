@@ -17,7 +17,7 @@ class SitePaths:
         leadglass.toml      settings
         keys/               root key (unless it lies elsewhere), key ledger
         certs/              certificate authority and the node's certificate; private keys sealed
-        identity/           enrolled devices and users, authenticated
+        identity/           enrolled devices, authenticated; the encrypted database of people
         vault/              sealed packs
         index/              the encrypted database
         audit/              the Merkle log
@@ -58,9 +58,9 @@ class SitePaths:
         return self.root / "identity" / "devices.json"
 
     @property
-    def users(self) -> Path:
-        """Users that devices may name."""
-        return self.root / "identity" / "users.json"
+    def identity(self) -> Path:
+        """The identity database: accounts, credentials, sessions."""
+        return self.root / "identity" / "identity.db"
 
     @property
     def vault(self) -> Path:

@@ -6,35 +6,29 @@ from pathlib import Path
 import pytest
 
 from fake_clock import FakeClock
-from leadglass.base.errors import IntegrityError, UsageError
+from leadglass.base.errors import UsageError
 from leadglass.base.secret import Secret
 from leadglass.trust.certs import passcode
 from leadglass.trust.certs.passcode import Argon2Passcodes
 from leadglass.trust.identity.interfaces import TokenRefused, VerifiedToken
-from leadglass.trust.identity.models import DeviceRole, Principal
+from leadglass.trust.identity.models import Origin, Principal
 from leadglass.trust.identity.user_identity import (
     UserIdentityAccepted,
     UserIdentityClaim,
     UserIdentityRefused,
     UserIdentityService,
 )
-from leadglass.trust.identity.users import UserRegistry
-from leadglass.trust.keys.ring import FileMac
+from trust.identity.identity_site import IdentitySite, cheap_passcodes, new_account
 
-MAC = FileMac(bytes(32))
 WORKSTATION = Principal("device:ws1", ("query-retrieve", "store"), "WS1", "10.0.0.1", "ab")
 PASSCODES = Argon2Passcodes()
-VERIFIER = ""
+PASSCODE = b"a quiet CT scanner"
 
 
 @pytest.fixture(scope="module", autouse=True)
-def cheap_passcodes() -> Iterator[None]:
+def cheap() -> Iterator[None]:
     """Argon2id with 1 MiB: the real cost has a test of its own below."""
-    global VERIFIER  # noqa: PLW0603 - made once for all tests of this file
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(passcode, "_MEMORY_KIB", 1024)
-        patch.setattr(passcode, "_PREFIX", passcode._PREFIX.replace("m=65536", "m=1024"))
-        VERIFIER = PASSCODES.verifier(Secret(b"correct horse"))
+    with cheap_passcodes():
         yield
 
 
@@ -56,17 +50,22 @@ def clock() -> FakeClock:
 
 
 @pytest.fixture
-def users(tmp_path: Path, clock: FakeClock) -> UserRegistry:
-    users = UserRegistry.create(tmp_path / "users", MAC, clock)
-    users.enrol("jdoe", [DeviceRole.QUERY_RETRIEVE, DeviceRole.ROUTER], VERIFIER)
-    users.enrol("router", [DeviceRole.ROUTER], VERIFIER)
-    users.enrol("tokenonly", [DeviceRole.QUERY_RETRIEVE])
-    return users
+def site(tmp_path: Path, clock: FakeClock) -> IdentitySite:
+    site = IdentitySite(tmp_path, clock)
+    for name, role, passcode_of in (
+        ("jdoe", "query-retrieve", PASSCODE),
+        ("noroles", "", PASSCODE),
+        ("tokenonly", "query-retrieve", b""),
+    ):
+        account = site.accounts.create(new_account(name, *([role] if role else [])), Origin())
+        if passcode_of:
+            site.passwords.set_passcode(account, Secret(passcode_of), Origin())
+    return site
 
 
 @pytest.fixture
-def service(users: UserRegistry, clock: FakeClock) -> UserIdentityService:
-    return UserIdentityService(users, PASSCODES, OneToken(clock), clock)
+def service(site: IdentitySite, clock: FakeClock) -> UserIdentityService:
+    return UserIdentityService(site.accounts, site.passwords, PASSCODES, OneToken(clock), clock)
 
 
 def claim(kind: int, primary: bytes, secondary: bytes = b"", *, positive: bool = True) -> UserIdentityClaim:
@@ -77,10 +76,16 @@ def claim(kind: int, primary: bytes, secondary: bytes = b"", *, positive: bool =
 def test_a_user_with_the_right_passcode_acts_through_the_device(
     service: UserIdentityService, *, positive: bool
 ) -> None:
-    verdict = service.decide(WORKSTATION, claim(2, b"jdoe", b"correct horse", positive=positive))
+    verdict = service.decide(WORKSTATION, claim(2, b"jdoe", b"a quiet CT scanner", positive=positive))
     assert isinstance(verdict, UserIdentityAccepted)
     assert verdict.principal == Principal(
-        "user:jdoe", ("query-retrieve",), "WS1", "10.0.0.1", "ab", through="device:ws1"
+        "user:jdoe",
+        ("query-retrieve",),
+        "WS1",
+        "10.0.0.1",
+        "ab",
+        through="device:ws1",
+        through_roles=WORKSTATION.roles,
     )
     assert verdict.server_response == (b"" if positive else None)
 
@@ -101,9 +106,9 @@ def test_a_token_speaks_for_its_subject(service: UserIdentityService) -> None:
         claim(2, b"jdoe", b"x" * 2000),
         claim(2, b"nobody", b"nobody"),
         claim(2, b"tokenonly", b"nobody"),
-        claim(2, b"router", b"correct horse"),  # none of the device's roles
-        claim(2, b"\xff", b"correct horse"),
-        claim(2, b"", b"correct horse"),
+        claim(2, b"noroles", b"a quiet CT scanner"),
+        claim(2, b"\xff", b"a quiet CT scanner"),
+        claim(2, b"", b"a quiet CT scanner"),
         claim(5, b"another"),
         claim(3, b"ticket"),
         claim(4, b"assertion"),
@@ -114,7 +119,7 @@ def test_what_is_not_proven_is_refused(service: UserIdentityService, bad: UserId
     verdict = service.decide(WORKSTATION, bad)
     assert isinstance(verdict, UserIdentityRefused)
     assert (verdict.rj_result, verdict.rj_source, verdict.rj_reason) == (1, 2, 1)
-    assert b"correct horse".decode() not in repr((bad, verdict))
+    assert b"a quiet CT scanner".decode() not in repr((bad, verdict))
 
 
 @pytest.mark.parametrize("kind", [3, 4, 9])
@@ -134,7 +139,7 @@ def test_guessing_takes_longer_and_longer_and_locks_nobody_else_out(
 ) -> None:
     for _ in range(5):
         service.decide(WORKSTATION, claim(2, b"jdoe", b"wrong"))
-    right = claim(2, b"jdoe", b"correct horse")
+    right = claim(2, b"jdoe", b"a quiet CT scanner")
     assert service.decide(WORKSTATION, right) == UserIdentityRefused("too many wrong passcodes, must wait")
     other = Principal("device:ws2", ("query-retrieve",), "WS2")
     assert isinstance(service.decide(other, right), UserIdentityAccepted)
@@ -142,32 +147,37 @@ def test_guessing_takes_longer_and_longer_and_locks_nobody_else_out(
     assert isinstance(service.decide(WORKSTATION, right), UserIdentityAccepted)
 
 
-def test_a_revoked_user_is_not_taken_and_its_id_not_used_again(
-    service: UserIdentityService, users: UserRegistry, clock: FakeClock, tmp_path: Path
+def test_a_disabled_user_is_not_taken_and_its_id_not_used_again(
+    service: UserIdentityService, site: IdentitySite
 ) -> None:
-    UserRegistry(tmp_path / "users", MAC, clock).revoke("jdoe")
-    verdict = service.decide(WORKSTATION, claim(2, b"jdoe", b"correct horse"))
-    assert isinstance(verdict, UserIdentityRefused)
+    site.accounts.disable("jdoe", Origin(), "left")
+    for shown in (claim(2, b"jdoe", PASSCODE), claim(5, b"token")):
+        assert isinstance(service.decide(WORKSTATION, shown), UserIdentityRefused)
     with pytest.raises(UsageError):
-        users.enrol("jdoe", [DeviceRole.STORE])
+        site.accounts.create(new_account("jdoe", "store"), Origin())
 
 
-def test_a_changed_registry_of_users_admits_nobody(service: UserIdentityService, tmp_path: Path) -> None:
-    path = tmp_path / "users"
-    path.write_bytes(path.read_bytes().replace(b"jdoe", b"jdof"))
-    with pytest.raises(IntegrityError):
-        service.decide(WORKSTATION, claim(2, b"jdof", b"correct horse"))
+def test_a_passcode_is_no_password_and_a_short_or_common_one_is_not_taken(site: IdentitySite) -> None:
+    account = site.accounts.get("jdoe")
+    assert account is not None
+    for bad in (b"short", b"passwordpassword1", b"jdoejdoejdoejdoe"):
+        with pytest.raises(UsageError):
+            site.passwords.set_passcode(account, Secret(bad), Origin())
+    assert not site.passwords.exists("jdoe")
 
 
 def test_verifiers_are_salted_and_one_with_cheap_parameters_is_not_taken(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    cheap = VERIFIER
-    assert PASSCODES.verify(Secret(b"correct horse"), cheap)
+    cheap = PASSCODES.verifier(Secret(PASSCODE))
+    assert PASSCODES.verify(Secret(b"a quiet CT scanner"), cheap)
     monkeypatch.setattr(passcode, "_MEMORY_KIB", 65536)
     monkeypatch.setattr(passcode, "_PREFIX", "$argon2id$v=19$m=65536,t=3,p=4$")
-    one, two = PASSCODES.verifier(Secret(b"correct horse")), PASSCODES.verifier(Secret(b"correct horse"))
+    one, two = (
+        PASSCODES.verifier(Secret(b"a quiet CT scanner")),
+        PASSCODES.verifier(Secret(b"a quiet CT scanner")),
+    )
     assert one != two
-    assert PASSCODES.verify(Secret(b"correct horse"), one)
+    assert PASSCODES.verify(Secret(b"a quiet CT scanner"), one)
     for bad in (cheap, "", one[:-10], "$argon2id$v=19$m=8,t=1,p=1$c29tZXNhbHQ$AAAAAAAAAAA"):
-        assert not PASSCODES.verify(Secret(b"correct horse"), bad)
+        assert not PASSCODES.verify(Secret(b"a quiet CT scanner"), bad)

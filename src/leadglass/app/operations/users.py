@@ -6,8 +6,7 @@ from leadglass.app.compose import Node, operator
 from leadglass.app.control import JSON, Tell
 from leadglass.base.errors import UsageError
 from leadglass.base.secret import Secret
-from leadglass.trust.audit.interfaces import EventCode
-from leadglass.trust.identity.models import DeviceRole
+from leadglass.trust.identity.models import Account, DeviceRole, Origin
 from leadglass.trust.policy.interfaces import Permission
 
 
@@ -21,21 +20,27 @@ def user_enrol(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Enrol somebody who may act through a device; without a passcode they come by token only."""
     asked = msgspec.convert(arguments, _UserEnrolment)
     grant = node.access.permit(operator(), Permission.USER_ENROL)
-    verifier = node.passcodes.verifier(Secret(asked.passcode.encode("utf-8"))) if asked.passcode else ""
-    user = node.users.enrol(asked.user_id, roles_of(asked.roles), verifier)
-    facts = {"what": "user enrolled", "user": user.user_id, "roles": ", ".join(user.roles)}
-    node.access.record(grant, EventCode.CONFIGURATION_CHANGED, facts=facts)
-    return {"user": user.user_id, "roles": list(user.roles), "passcode": bool(verifier)}
+    roles = roles_of(asked.roles)
+    if not roles:
+        raise UsageError("a user needs at least one role")
+    origin = Origin(address="local", by=grant.principal.principal_id)
+    accounts = node.identity.accounts
+    wanted = Account(asked.user_id, asked.user_id, tuple(sorted(set(roles))), node.clock.now())
+    passcode = Secret(asked.passcode.encode("utf-8"))
+    if asked.passcode:  # looked at first: no account is made for one that would be refused
+        node.identity.passwords.check_passcode(wanted, passcode)
+    account = accounts.create(wanted, origin)
+    if asked.passcode:
+        node.identity.passwords.set_passcode(account, passcode, origin)
+    return {"user": account.account_id, "roles": list(account.roles), "passcode": bool(asked.passcode)}
 
 
 def user_revoke(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Revoke a user."""
     grant = node.access.permit(operator(), Permission.USER_REVOKE)
     user_id = str(arguments["user_id"])
-    node.users.revoke(user_id)
-    node.access.record(
-        grant, EventCode.CONFIGURATION_CHANGED, facts={"what": "user revoked", "user": user_id}
-    )
+    origin = Origin(address="local", by=grant.principal.principal_id)
+    node.identity.accounts.disable(user_id, origin, "revoked at the command line")
     return {"user": user_id}
 
 

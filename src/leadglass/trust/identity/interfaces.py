@@ -370,3 +370,15 @@ class DeviceDirectory(Protocol):
             IntegrityError: as above.
         """
         ...
+
+
+class WorkstationDirectory(DeviceDirectory, Protocol):
+    """The enrolled devices, as requests over HTTPS are held against them."""
+
+    def recognise(self, certificate_sha256: str, address: str) -> Principal | Unrecognised:
+        """Say which device shows this certificate, from one of its networks.
+
+        Raises:
+            IntegrityError: the registry is damaged or missing; nobody is recognised then.
+        """
+        ...

@@ -97,6 +97,7 @@ class _Snapshot:
     devices: tuple[Device, ...]
     by_fingerprint: dict[str, _Known]
     by_ae_title: dict[str, Device]
+    by_id: dict[str, Device]
     retired: frozenset[str]
 
 
@@ -175,25 +176,11 @@ class DeviceRegistry:
 
         Source: PS3.15 B.12, PS3.8 Table 9-21.
         """
-        snapshot = self._snapshot()
-        # (1) the certificate is enrolled
-        if not facts.certificate_sha256:
-            return Unrecognised("no client certificate")
-        known = snapshot.by_fingerprint.get(facts.certificate_sha256)
-        if known is None:
-            if facts.certificate_sha256 in snapshot.retired:
-                return Unrecognised("certificate was retired")
-            return Unrecognised("certificate is not enrolled")
-        device = known.device
-        # (2) the device is not revoked
-        if device.revoked_at is not None:
-            return Unrecognised("device is revoked")
-        # (3) the certificate is valid now
-        now = self._clock.now()
-        if not known.not_before <= now <= known.not_after:
-            return Unrecognised("certificate is expired or not yet valid")
+        known = self._known(facts.certificate_sha256)
+        if isinstance(known, Unrecognised):
+            return known
         # (4) the AE title is that of the device
-        if facts.calling_ae_title != device.ae_title:
+        if facts.calling_ae_title != known.device.ae_title:
             return Unrecognised("calling AE title is not that of the certificate's device")
         # (5) the address is one of the device's
         address = _parse_address(facts.address)
@@ -205,10 +192,49 @@ class DeviceRegistry:
         return Principal(
             principal_id=known.principal_id,
             roles=known.roles,
-            ae_title=device.ae_title,
+            ae_title=known.device.ae_title,
             address=str(address),
             certificate_sha256=facts.certificate_sha256,
         )
+
+    def recognise(self, certificate_sha256: str, address: str) -> Principal | Unrecognised:
+        """Say which device shows this certificate over HTTPS, where nobody names an AE title: (1), (2), (3) and (5).
+
+        Raises:
+            IntegrityError: the registry is damaged or missing; nobody is recognised then.
+        """
+        known = self._known(certificate_sha256)
+        if isinstance(known, Unrecognised):
+            return known
+        parsed = _parse_address(address)
+        if parsed is None or not any(parsed in network for network in known.networks):
+            return Unrecognised("address is not in the device's networks")
+        return Principal(
+            principal_id=known.principal_id,
+            roles=known.roles,
+            ae_title=known.device.ae_title,
+            address=str(parsed),
+            certificate_sha256=certificate_sha256,
+        )
+
+    def _known(self, certificate_sha256: str) -> "_Known | Unrecognised":
+        snapshot = self._snapshot()
+        # (1) the certificate is enrolled
+        if not certificate_sha256:
+            return Unrecognised("no client certificate")
+        known = snapshot.by_fingerprint.get(certificate_sha256)
+        if known is None:
+            if certificate_sha256 in snapshot.retired:
+                return Unrecognised("certificate was retired")
+            return Unrecognised("certificate is not enrolled")
+        # (2) the device is not revoked
+        if known.device.revoked_at is not None:
+            return Unrecognised("device is revoked")
+        # (3) the certificate is valid now
+        now = self._clock.now()
+        if not known.not_before <= now <= known.not_after:
+            return Unrecognised("certificate is expired or not yet valid")
+        return known
 
     def by_ae_title(self, ae_title: str) -> Device | None:
         """Return the device that calls itself so and is not revoked."""
@@ -216,10 +242,8 @@ class DeviceRegistry:
 
     def by_id(self, device_id: str) -> Device | None:
         """Return the device of that id if it is not revoked."""
-        for device in self._snapshot().devices:
-            if device.device_id == device_id:
-                return device if device.revoked_at is None else None
-        return None
+        device = self._snapshot().by_id.get(device_id)
+        return device if device is not None and device.revoked_at is None else None
 
     def by_fingerprint(self, certificate_sha256: str) -> Device | None:
         """Return the device, not revoked, that may present this certificate."""
@@ -466,7 +490,8 @@ def _snapshot_of(document: _Document) -> _Snapshot:
                 principal_id=f"device:{record.device_id}",
                 roles=tuple(role.value for role in record.roles),
             )
-    return _Snapshot(document, tuple(devices), by_fingerprint, by_ae_title, frozenset(retired))
+    by_id = {device.device_id: device for device in devices}
+    return _Snapshot(document, tuple(devices), by_fingerprint, by_ae_title, by_id, frozenset(retired))
 
 
 def _parse_address(text: str) -> _Address | None:

@@ -15,9 +15,14 @@ from typing import Final
 
 from leadglass.base.clock import Clock
 from leadglass.base.secret import Secret
-from leadglass.trust.identity.interfaces import PasscodeVerifier, TokenRefused, TokenVerifier
-from leadglass.trust.identity.models import Principal
-from leadglass.trust.identity.users import User, UserRegistry
+from leadglass.trust.identity.interfaces import (
+    AccountDirectory,
+    PasscodeVerifier,
+    TokenRefused,
+    TokenVerifier,
+)
+from leadglass.trust.identity.models import Account, Principal
+from leadglass.trust.identity.passwords import Passwords
 
 FAILURES_FREE: Final = 5
 """Wrong passcodes in a row before the first wait."""
@@ -82,16 +87,23 @@ class UserIdentityService:
     """Decides on user identity claims. Thread-safe.
 
     Args:
-        users: who may act through a device, with which roles.
-        passcodes: for type 2.
+        accounts: who may act through a device, with which roles.
+        passwords: keeps the verifiers of passcodes, which are no passwords: devices store them.
+        passcodes: checks them, for type 2.
         tokens: for type 5; None where the site has no token issuer.
         clock: waits after wrong passcodes are measured with it.
     """
 
     def __init__(
-        self, users: UserRegistry, passcodes: PasscodeVerifier, tokens: TokenVerifier | None, clock: Clock
+        self,
+        accounts: AccountDirectory,
+        passwords: Passwords,
+        passcodes: PasscodeVerifier,
+        tokens: TokenVerifier | None,
+        clock: Clock,
     ) -> None:
-        self._users = users
+        self._accounts = accounts
+        self._passwords = passwords
         self._passcodes = passcodes
         self._tokens = tokens
         self._clock = clock
@@ -112,7 +124,7 @@ class UserIdentityService:
         """Say who acts through ``device``, which was recognised already.
 
         Raises:
-            IntegrityError: the registry of users is damaged; nobody is accepted then.
+            IntegrityError: the identity database is damaged; nobody is accepted then.
         """
         match claim.identity_type:
             case UserIdentityType.USERNAME:
@@ -138,15 +150,18 @@ class UserIdentityService:
         if self._must_wait(key):
             return UserIdentityRefused("too many wrong passcodes, must wait")
         nobody = self._nobody  # known or not, whoever comes first pays for it
-        user = self._users.get(name)
-        usable = user is not None and bool(user.passcode_verifier)
-        verifier = user.passcode_verifier if user is not None and usable else nobody
-        if not self._passcodes.verify(claim.secondary, verifier) or user is None or not usable:
+        account = self._usable(name)
+        verifier = self._passwords.passcode_verifier(name) if account is not None else ""
+        if not self._passcodes.verify(claim.secondary, verifier or nobody) or account is None or not verifier:
             self._note_failure(key)
             return UserIdentityRefused("user is unknown or the passcode is wrong")
         with self._lock:
             self._failures.pop(key, None)
-        return _accept(device, user, claim)
+        return _accept(device, account, claim)
+
+    def _usable(self, account_id: str) -> Account | None:
+        account = self._accounts.get(account_id)
+        return account if account is not None and account.usable(self._clock.now()) else None
 
     def _by_token(
         self, device: Principal, claim: UserIdentityClaim
@@ -156,10 +171,10 @@ class UserIdentityService:
         verdict = self._tokens.verify(claim.primary.reveal(), device.certificate_sha256)
         if isinstance(verdict, TokenRefused):
             return UserIdentityRefused(verdict.reason)
-        user = self._users.get(verdict.subject)
-        if user is None:
+        account = self._usable(verdict.subject)
+        if account is None:
             return UserIdentityRefused("subject of the token is not enrolled")
-        return _accept(device, user, claim)
+        return _accept(device, account, claim)
 
     def _must_wait(self, key: str) -> bool:
         with self._lock:
@@ -177,13 +192,21 @@ class UserIdentityService:
 
 
 def _accept(
-    device: Principal, user: User, claim: UserIdentityClaim
+    device: Principal, account: Account, claim: UserIdentityClaim
 ) -> UserIdentityAccepted | UserIdentityRefused:
-    # Least privilege: what both may. A user without a role that the device has could do nothing anyway.
-    roles = tuple(role for role in device.roles if role in user.roles)
-    if not roles:
-        return UserIdentityRefused("user has none of the device's roles")
-    principal = replace(device, principal_id=f"user:{user.user_id}", roles=roles, through=device.principal_id)
+    if not account.roles:
+        return UserIdentityRefused("user has no roles")
+    # Least privilege: policy is asked for both, and says yes only where both may (archive.access).
+    principal = replace(
+        device,
+        principal_id=account.principal_id,
+        roles=account.roles,
+        through=device.principal_id,
+        through_roles=device.roles,
+        devices=account.devices,
+        institutions=account.institutions,
+        known_as=account.known_as,
+    )
     if not claim.positive_response_requested:
         return UserIdentityAccepted(principal)
     # PS3.7 D.3.3.7.2: no content for type 2, a token for type 5. We issue none, so the requestor gets its own back.
