@@ -289,6 +289,13 @@ SEARCH_OFFSET_MAX: Final = 1_000_000
 NAME_WORDS_MAX: Final = 16
 """Words of a person name that fuzzy matching looks at. Real names in any group have fewer than ten."""
 
+DISCLOSURE_SECONDS: Final = 300.0
+"""How long after a durable event further views of the same study by the same person, session and purpose do not wait for the
+disk. Each is an entry of its own all the same."""
+
+DISCLOSURES_REMEMBERED_MAX: Final = 10_000
+"""Studies times readers of that time; some 500 octets each. Forgetting one costs one more durable event."""
+
 # --- identity --------------------------------------------------------------------------------------------------
 
 DEVICES_MAX: Final = 10_000

@@ -31,6 +31,7 @@ from leadglass.base.limits import (
     BODY_SILENCE_SECONDS,
     BODY_THREADS_MAX,
     HTTP_THREADS_MAX,
+    STREAM_AHEAD_BYTES,
     STREAM_PIECE_BYTES,
 )
 
@@ -151,15 +152,27 @@ class _Stream(Response):
         self._gone = True
 
     def _pieces(self) -> list[Piece]:
-        """Return the next pieces, empty at the end: one that is big, or small ones joined."""
+        """Return what is sent before a thread is asked again, empty at the end. Small pieces are joined."""
+        pieces: list[Piece] = []
         small = bytearray()
+        octets = 0
         for piece in self._iterator:
-            if not small and len(piece) >= STREAM_PIECE_BYTES // 4:
-                return _cut(piece)
-            small += piece
+            octets += len(piece)
+            if len(piece) < STREAM_PIECE_BYTES // 4:
+                small += piece
+            else:
+                if small:
+                    pieces.append(small)
+                    small = bytearray()
+                pieces.append(piece)
             if len(small) >= STREAM_PIECE_BYTES:
-                return _cut(small)
-        return [small] if small else []
+                pieces.append(small)
+                small = bytearray()
+            if octets >= STREAM_AHEAD_BYTES:
+                break
+        if small:
+            pieces.append(small)
+        return [part for piece in pieces for part in _cut(piece)]
 
     def _close(self, complete: bool) -> None:
         try:

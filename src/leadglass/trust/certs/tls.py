@@ -109,6 +109,30 @@ def server_context(credentials: NodeCredentials, authority_pem: bytes) -> ssl.SS
     return context
 
 
+def web_context(
+    credentials: NodeCredentials, authority_pem: bytes, *, client_certificates: bool = True
+) -> ssl.SSLContext:
+    """Return the context of a listener for HTTPS: people come without a certificate, workstations and services with one.
+
+    Who shows a certificate must show one of the site; whether it is welcome, the registry says for every request. A
+    certificate that is renewed comes with a new context: connections keep the one that they began with, and sessions
+    of TLS 1.2 are forgotten with it.
+
+    Args:
+        credentials: of this node.
+        authority_pem: the certificate of the site's authority.
+        client_certificates: ask for one. The ssl module cannot say which authority it should be of, so a browser
+            whose user holds certificates of others may ask which to show.
+
+    Raises:
+        IntegrityError: key, certificate or authority are not what was written, or do not belong together.
+    """
+    context = server_context(credentials, authority_pem)
+    context.verify_mode = ssl.CERT_OPTIONAL if client_certificates else ssl.CERT_NONE
+    context.set_alpn_protocols(["http/1.1"])  # RFC 7301: nobody takes us for another protocol's server
+    return context
+
+
 def client_context(
     credentials: NodeCredentials, authority_pem: bytes, *, pinned: bool = False
 ) -> ssl.SSLContext:
