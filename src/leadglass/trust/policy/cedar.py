@@ -14,7 +14,8 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Hashable, Iterable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from importlib import resources
 from typing import Final
@@ -26,7 +27,7 @@ from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import DECISIONS_REMEMBERED_MAX
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Allowed, Decision, Denied, Permission, Resource
-from leadglass.trust.policy.questions import Question, Questioner
+from leadglass.trust.policy.questions import EVERYTHING, Question, Questioner
 from leadglass.trust.policy.rules import Rule, read_rules
 
 _SCHEMA_NAME: Final = "schema.cedarschema"
@@ -49,6 +50,19 @@ def _bundle() -> dict[str, str]:
         return {f.name: f.read_text(encoding="utf-8") for f in found}
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigurationError("the policies of this release cannot be read") from error
+
+
+@dataclass(frozen=True, slots=True)
+class _Slice:
+    """Some of the policies, parsed, and the names of what they look at."""
+
+    policies: cedarpy.PolicySet
+    reads: Container[str]
+
+
+_SliceKey = tuple[Permission, frozenset[str]]
+_SLICES_MAX: Final = 1000
+_SHAPES_MAX: Final = 1000
 
 
 class CedarPolicy:
@@ -82,7 +96,7 @@ class CedarPolicy:
         entities = json.dumps(_roles(includes or {}))
         try:
             self._schema = cedarpy.Schema.from_str(schema)
-            self._policies = cedarpy.PolicySet.from_str(policies)
+            self._whole = _Slice(cedarpy.PolicySet.from_str(policies), EVERYTHING)
             self._entities = cedarpy.Entities.from_json_str(entities, self._schema)
             validation = cedarpy.validate_policies(policies, self._schema)
         except (ValueError, TypeError) as error:
@@ -96,6 +110,10 @@ class CedarPolicy:
         self._bundle_hash = bundle_hash(schema, files, entities)
         self._lock = threading.Lock()
         self._decisions: OrderedDict[Question, Decision] = OrderedDict()
+        self._includes = _closure(includes or {})
+        self._about_roles = frozenset(rule.about_role for rule in self.rules.values())
+        self._slices: dict[_SliceKey, _Slice] = {}
+        self._shapes: set[Hashable] = set()
 
     @classmethod
     def load(cls, clock: Clock, *, time_zone: tzinfo = UTC) -> "CedarPolicy":
@@ -151,17 +169,59 @@ class CedarPolicy:
         return decision
 
     def _ask(self, question: Question) -> Decision:
-        entities = self._entities.with_added_json_str(json.dumps(question.entities()), self._schema)
-        result = cedarpy.is_authorized(question.request(), self._policies, entities, self._schema)
+        """Ask about the policies that could say something, and tell what they look at.
+
+        The first question of its shape is asked in full and against the schema: what the schema does not know is a no.
+        """
+        shape = question.shape()
+        if shape not in self._shapes:
+            decision, known = self._authorize(question, self._whole, schema=self._schema)
+            if known and len(self._shapes) < _SHAPES_MAX:
+                self._shapes.add(shape)
+            return decision
+        return self._authorize(question, self._slice(question), schema=None)[0]
+
+    def answer_in_full(self, question: Question) -> Decision:
+        """Ask all policies, tell everything, check it against the schema: what ``answer`` must agree with."""
+        return self._authorize(question, self._whole, schema=self._schema)[0]
+
+    def _authorize(
+        self, question: Question, asked: "_Slice", *, schema: cedarpy.Schema | None
+    ) -> tuple[Decision, bool]:
+        """Return the decision, and whether the engine took the question."""
+        told = json.dumps(question.entities(asked.reads))
+        entities = self._entities.with_added_json_str(told, schema)
+        result = cedarpy.is_authorized(question.request(asked.reads), asked.policies, entities, schema)
         names = result.diagnostics.id_annotations_by_reason
         rules = tuple(sorted(str(names.get(policy, policy)) for policy in result.diagnostics.reasons))
+        known = result.decision is not cedarpy.Decision.NoDecision
         if result.diagnostics.errors:
-            return Denied("a policy could not be evaluated", rules)
+            return Denied("a policy could not be evaluated", rules), known
         if result.decision is not cedarpy.Decision.Allow:
-            return Denied("forbidden by policy" if rules else "no policy allows it", rules)
+            return Denied("forbidden by policy" if rules else "no policy allows it", rules), known
         if not rules:  # an Allow that no policy stands behind is not one
-            return Denied("the policy engine gave no reason")
-        return Allowed(rules)
+            return Denied("the policy engine gave no reason"), known
+        return Allowed(rules), known
+
+    def _slice(self, question: Question) -> "_Slice":
+        """Return the policies whose head fits the question: the others cannot apply. They are parsed once."""
+        roles = frozenset(role for name in question.roles for role in (name, *self._includes.get(name, ())))
+        key = (question.permission, roles & self._about_roles)
+        found = self._slices.get(key)
+        if found is None:
+            rules = [
+                rule
+                for rule in self.rules.values()
+                if (not rule.actions or question.permission.value in rule.actions)
+                and (not rule.about_role or rule.about_role in roles)
+            ]
+            if len(self._slices) >= _SLICES_MAX:
+                self._slices.clear()
+            self._slices[key] = found = _Slice(
+                cedarpy.PolicySet.from_str("\n".join(rule.text for rule in rules)),
+                frozenset(name.rpartition(".")[2] for rule in rules for name in rule.reads),
+            )
+        return found
 
 
 def _roles(includes: Mapping[str, Iterable[str]]) -> list[dict[str, object]]:
@@ -175,6 +235,21 @@ def _roles(includes: Mapping[str, Iterable[str]]) -> list[dict[str, object]]:
         }
         for name in names
     ]
+
+
+def _closure(includes: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
+    """Return for each role all that it includes, directly or not."""
+    closed = dict[str, frozenset[str]]()
+    for role in includes:
+        reached = set[str]()
+        waiting = list(includes[role])
+        while waiting:
+            name = waiting.pop()
+            if name not in reached:
+                reached.add(name)
+                waiting.extend(includes.get(name, ()))
+        closed[role] = frozenset(reached)
+    return closed
 
 
 def bundle_hash(schema: str, files: Mapping[str, str], entities: str) -> str:

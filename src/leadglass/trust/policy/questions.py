@@ -3,7 +3,7 @@
 A question is also the key under which its answer is remembered, so nothing may reach the engine but through it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Hashable, Mapping
 from datetime import datetime, tzinfo
 from ipaddress import IPv6Address, ip_address
 from typing import Final, NamedTuple
@@ -40,6 +40,21 @@ _RESOURCE_ID: Final = "it"
 """A question is about one thing, told apart by its attributes; policies cannot name single objects."""
 
 
+_ROLE: Final = f"{NAMESPACE}::Role"
+_PRINCIPAL: Final = f"{NAMESPACE}::Principal"
+_ACTION: Final = f"{NAMESPACE}::Action"
+
+
+class _Everything:
+    """Every name."""
+
+    def __contains__(self, name: object) -> bool:
+        return True
+
+
+EVERYTHING: Final = _Everything()
+
+
 class Question(NamedTuple):
     """One question, whole and hashable.
 
@@ -60,6 +75,16 @@ class Question(NamedTuple):
     circumstances: tuple[Value, ...]
     address: str
 
+    def shape(self) -> Hashable:
+        """Return what decides whether the schema knows such a question: names and types, no values."""
+        return (
+            self.permission,
+            self.kind,
+            tuple([entry[:2] for entry in self.attributes]),
+            bool(self.address),
+            tuple([type(value) for value in (self.principal_id, *self.subject, *self.circumstances)]),
+        )
+
     def told(self) -> dict[str, object]:
         """Return what it says, by the names policies use: ``principal.kind``, ``context.zone``, ``resource.sources``."""
         return {
@@ -77,8 +102,10 @@ class Question(NamedTuple):
 
     def with_attribute(self, name: str, value: str | int | bool | frozenset[str]) -> "Question":
         """Return it about something that differs in one attribute."""
-        kept = [entry for entry in self.attributes if entry[0] != name]
-        return self._replace(attributes=tuple(sorted([*kept, (name, type(value).__name__, value)])))
+        changed = (name, type(value).__name__, value)
+        return self._replace(
+            attributes=tuple(changed if entry[0] == name else entry for entry in self.attributes)
+        )
 
     def with_subject(self, **changed: Value) -> "Question":
         """Return it asked by somebody who differs in these attributes."""
@@ -89,35 +116,37 @@ class Question(NamedTuple):
         """Return it as it would be if a strong factor had been shown just now."""
         return self.with_circumstances(mfa=True, mfa_minutes=1, phishing_resistant=True)
 
-    def entities(self) -> list[dict[str, object]]:
-        """Return principal and resource as Cedar JSON."""
+    def entities(self, reads: Container[str] = EVERYTHING) -> list[dict[str, object]]:
+        """Return principal and resource as Cedar JSON, with the attributes of these names."""
+        subject = zip(PRINCIPAL_ATTRIBUTES, self.subject, strict=True)
         return [
             {
                 "uid": self._principal_uid(),
-                "attrs": {n: _plain(v) for n, v in zip(PRINCIPAL_ATTRIBUTES, self.subject, strict=True)},
-                "parents": [{"type": f"{NAMESPACE}::Role", "id": role} for role in self.roles],
+                "attrs": {name: _plain(value) for name, value in subject if name in reads},
+                "parents": [{"type": _ROLE, "id": role} for role in self.roles],
             },
             {
                 "uid": self._resource_uid(),
-                "attrs": {name: _plain(value) for name, _, value in self.attributes},
+                "attrs": {name: _plain(value) for name, _, value in self.attributes if name in reads},
                 "parents": [],
             },
         ]
 
-    def request(self) -> dict[str, object]:
-        """Return the request as Cedar JSON."""
-        context = {n: _plain(v) for n, v in zip(CIRCUMSTANCES, self.circumstances, strict=True)}
-        if self.address:
+    def request(self, reads: Container[str] = EVERYTHING) -> dict[str, object]:
+        """Return the request as Cedar JSON, with the circumstances of these names."""
+        circumstances = zip(CIRCUMSTANCES, self.circumstances, strict=True)
+        context = {name: _plain(value) for name, value in circumstances if name in reads}
+        if self.address and "address" in reads:
             context["address"] = {"__extn": {"fn": "ip", "arg": self.address}}
         return {
             "principal": self._principal_uid(),
-            "action": {"type": f"{NAMESPACE}::Action", "id": self.permission.value},
+            "action": {"type": _ACTION, "id": self.permission.value},
             "resource": self._resource_uid(),
             "context": context,
         }
 
     def _principal_uid(self) -> dict[str, str]:
-        return {"type": f"{NAMESPACE}::Principal", "id": self.principal_id}
+        return {"type": _PRINCIPAL, "id": self.principal_id}
 
     def _resource_uid(self) -> dict[str, str]:
         return {"type": f"{NAMESPACE}::{self.kind}", "id": _RESOURCE_ID}
@@ -187,10 +216,10 @@ class Questioner:
     ) -> tuple[tuple[str, str, Value], ...]:
         reads = self._reads
         return tuple(
-            sorted(
+            [
                 (name, type(value).__name__, value if name in reads else type(value)())
                 for name, value in attributes.items()
-            )
+            ]
         )
 
     def _local(self, now: datetime) -> tuple[int, int]:

@@ -36,6 +36,7 @@ class Rule:
         reads: attributes it looks at: ``principal.devices``, ``context.hour``, ``resource.sources``.
         roles: that it names.
         actions: that it is about; empty for all.
+        about_role: whose it is: it says nothing of anybody else; empty: of everybody.
     """
 
     rule_id: str
@@ -47,6 +48,7 @@ class Rule:
     reads: frozenset[str]
     roles: frozenset[str]
     actions: frozenset[str]
+    about_role: str
 
 
 def read_rules(files: Mapping[str, str]) -> dict[str, Rule]:
@@ -100,8 +102,28 @@ def _rule(file: str, comment: str, text: str) -> Rule:
         step_up=bool(step_up),
         reads=frozenset(_reads(policy)),
         roles=frozenset(uid.id for uid in uids if uid.type.basename == "Role"),
-        actions=frozenset(uid.id for uid in uids if uid.type.basename == "Action"),
+        actions=_scope_actions(policy.action),
+        about_role=_scope_role(policy.principal),
     )
+
+
+def _scope_actions(scope: object) -> frozenset[str]:
+    match scope:
+        case pst.ActionEq(entity=entity):
+            return frozenset({entity.id})
+        case pst.ActionIn(entities=entities):
+            # "in []" is about nothing, which is not the same as about everything.
+            return frozenset(entity.id for entity in entities) or frozenset({""})
+        case _:
+            return frozenset()
+
+
+def _scope_role(scope: object) -> str:
+    match scope:
+        case pst.ScopeIn(entity=pst.EntityUid(type=pst.EntityType(basename="Role"), id=role)):
+            return role
+        case _:
+            return ""
 
 
 def _reads(node: object) -> Iterator[str]:
