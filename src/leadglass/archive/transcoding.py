@@ -14,7 +14,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from leadglass.base.errors import DatasetRefused, OutOfResources
@@ -50,6 +51,25 @@ _ENVIRONMENT: Final[Mapping[str, str]] = {
 Octets = bytes | bytearray | memoryview
 
 
+@dataclass(frozen=True, slots=True)
+class FrameOctets:
+    """One frame on its way to a decoder.
+
+    Attributes:
+        octets: a code stream, or native pixels, numbers little endian.
+        transfer_syntax_uid: that they are in; explicit VR little endian for native pixels.
+        lookups: tag, representation and octets of palettes that are no part of the header.
+    """
+
+    octets: Octets
+    transfer_syntax_uid: str
+    lookups: tuple[tuple[int, str, bytes], ...] = ()
+
+
+class _ChildLostError(Exception):
+    """A child died, says nonsense, or took longer than it may."""
+
+
 class ProcessTranscoder:
     """Implements ``retrieve.Transcoder`` and ``rendering.Decoders``. Thread-safe; one object a child at a time.
 
@@ -79,53 +99,52 @@ class ProcessTranscoder:
         with self._lease(whole_object=True) as child:
             return child.ask(Transcode(stored_as, wanted), b"", (dataset,), _WALL_SECONDS_MAX)
 
-    def decode_frame(self, header: bytes, header_syntax: str, stream: Octets, frame_syntax: str) -> bytes:
+    def decode_frame(self, header: bytes, header_syntax: str, read: Callable[[], FrameOctets]) -> bytes:
         """Return one frame as native pixels, little endian, colour by pixel.
 
         Args:
             header: the object's attributes without bulk values.
             header_syntax: transfer syntax that they are in.
-            stream: the frame's code stream.
-            frame_syntax: transfer syntax that it is in.
+            read: as in ``render``.
 
         Raises:
             DatasetRefused: it cannot be decoded, or its decoder crashed.
             OutOfResources: every process is busy, or none can be started.
         """
         with self._lease(whole_object=False) as child:
-            return child.ask(
-                DecodeFrame(header_syntax, frame_syntax), header, (stream,), DECODER_FRAME_SECONDS
-            )
+            frame = read()
+            task = DecodeFrame(header_syntax, frame.transfer_syntax_uid)
+            return child.ask(task, header, (frame.octets,), DECODER_FRAME_SECONDS)
 
     def render(
         self,
         header: bytes,
         header_syntax: str,
-        frame: Octets,
-        frame_syntax: str,
+        read: Callable[[], FrameOctets],
         number: int,
         options: RenderOptions,
-        lookups: Sequence[tuple[int, str, bytes]] = (),
     ) -> bytes:
         """Return a picture of one frame.
 
         Args:
             header: the object's attributes without bulk values.
             header_syntax: transfer syntax that they are in.
-            frame: its octets as stored, numbers of a native one little endian.
-            frame_syntax: transfer syntax that they are in; explicit VR little endian for a native frame.
+            read: reads the frame; called when a process is free, so that who waits for one holds no pixels.
             number: of the frame, from 1.
             options: what is asked for.
-            lookups: tag, representation and octets of palettes that are no part of the header.
 
         Raises:
             DatasetRefused: it cannot be shown, or its decoder crashed.
             OutOfResources: every process is busy, or none can be started.
         """
-        places = tuple((tag, vr, len(data)) for tag, vr, data in lookups)
-        task = Render(header_syntax, frame_syntax, number, options, len(frame), places)
         with self._lease(whole_object=False) as child:
-            return child.ask(task, header, (frame, *(data for _, _, data in lookups)), DECODER_FRAME_SECONDS)
+            frame = read()
+            places = tuple((tag, vr, len(data)) for tag, vr, data in frame.lookups)
+            task = Render(
+                header_syntax, frame.transfer_syntax_uid, number, options, len(frame.octets), places
+            )
+            payload = (frame.octets, *(data for _, _, data in frame.lookups))
+            return child.ask(task, header, payload, DECODER_FRAME_SECONDS)
 
     def warm(self) -> None:
         """Start the children that are not there yet, so that nobody waits for them."""
@@ -157,7 +176,7 @@ class ProcessTranscoder:
             with self._changed:
                 self._busy.add(child)
             yield child
-        except (OSError, EOFError) as error:
+        except _ChildLostError as error:
             if child is not None:
                 child.end()
             raise DatasetRefused("the decoder gave up on this object") from error
@@ -241,10 +260,14 @@ class _Child:
 
         Raises:
             DatasetRefused: the answer is no.
-            EOFError: it died, says nonsense, or takes longer than it may.
-            OSError: its pipe is broken.
+            _ChildLostError: there is none.
         """
-        deadline = time.monotonic() + seconds
+        try:
+            return self._ask(task, header, payload, time.monotonic() + seconds)
+        except (OSError, EOFError) as error:
+            raise _ChildLostError from error
+
+    def _ask(self, task: Task, header: bytes, payload: Sequence[Octets], deadline: float) -> bytes:
         self.at_rest = False
         self._send(request_head(task, len(header), sum(map(len, payload))), deadline)
         for part in (header, *payload):

@@ -110,6 +110,9 @@ resolution has some 150 000 tiles."""
 FRAME_BYTES_MAX: Final = 512 * MIB
 """One decoded frame. A mammogram has 50 MB; computing with it takes a few times as much."""
 
+FRAMES_PER_REQUEST_MAX: Final = 2000
+"""Frames that one path may name; each is named once, so no answer is longer than the object."""
+
 RENDERED_PIXELS_MAX: Final = 64 * MIB
 """Pixels of one picture that is made; the largest detectors have 30 million."""
 

@@ -11,6 +11,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from archive.room import CT, EXPLICIT, MODALITY, READER, STRANGER, Image, Room
+from leadglass.archive.rendering import Renderer
 from leadglass.base.errors import LeadglassError
 from leadglass.base.ids import UID
 from leadglass.base.objects import ObjectIdentity
@@ -36,6 +37,7 @@ def services_of(room: Room) -> Services:
         ingest=room.ingest,
         finder=room.finder,
         reader=getattr(room, "reader", absent),
+        renderer=Renderer(room.transcoder),
         deletions=getattr(room, "deletions", absent),
         clock=room.clock,
         storage_sop_classes=frozenset(ACCEPTED_STORAGE_CLASSES),

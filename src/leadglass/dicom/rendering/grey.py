@@ -99,10 +99,12 @@ def windowed(shown: Numbers, window: Window) -> Numbers:
         level: Numbers = _WHITE / (1.0 + np.exp(exponent))
         return level
     if window.function is WindowFunction.LINEAR_EXACT:
-        return np.clip(((shown - center) / width + 0.5) * _WHITE, 0.0, _WHITE)
-    if width == 1:
-        return np.where(shown > center - 0.5, _WHITE, 0.0)
-    return np.clip(((shown - (center - 0.5)) / (width - 1) + 0.5) * _WHITE, 0.0, _WHITE)
+        level = ((shown - center) / width + 0.5) * _WHITE
+    elif width == 1:
+        level = np.where(shown > center - 0.5, _WHITE, 0.0)
+    else:
+        level = ((shown - (center - 0.5)) / (width - 1) + 0.5) * _WHITE
+    return np.clip(level, 0.0, _WHITE)
 
 
 def entries_of(table: LookupTable) -> NDArray[np.unsignedinteger[Any]]:
@@ -126,7 +128,8 @@ def entries_of(table: LookupTable) -> NDArray[np.unsignedinteger[Any]]:
 def _looked_up(numbers: Numbers, table: NDArray[np.unsignedinteger[Any]], first: int) -> Numbers:
     # Below the first input its entry counts, above the last that one's.
     index = np.clip(np.rint(numbers) - first, 0, table.size - 1).astype(np.intp)
-    return table[index].astype(np.float64)
+    found: Numbers = table[index].astype(np.float64)
+    return found
 
 
 def _largest(table: LookupTable, entries: NDArray[np.unsignedinteger[Any]]) -> float:

@@ -29,7 +29,7 @@ def png_of(levels: NDArray[np.uint8]) -> bytes:
     # Differences are modulo 256, as the filter wants them.
     np.subtract(flat[:, samples:], flat[:, :-samples], out=filtered[:, 1 + samples :])
     deflater = zlib.compressobj(1, zlib.DEFLATED, 15, 9, zlib.Z_RLE)
-    data = deflater.compress(filtered) + deflater.flush()
+    data = deflater.compress(filtered.data) + deflater.flush()
     head = struct.pack(">IIBBBBB", columns, rows, 8, _GREY if samples == 1 else _TRUE_COLOUR, 0, 0, 0)
     return _SIGNATURE + _chunk(b"IHDR", head) + _chunk(b"IDAT", data) + _chunk(b"IEND", b"")
 

@@ -66,8 +66,9 @@ def floats_of(frame: bytes | memoryview, pixels: Pixels) -> NDArray[np.float64]:
     need(frame, pixels.bits // 8)
     count = pixels.rows * pixels.columns
     numbers = np.frombuffer(frame, f"<f{pixels.bits_allocated // 8}", count=count).astype(np.float64)
-    limit = np.finfo(np.float32).max
-    return np.nan_to_num(numbers, nan=0.0, posinf=limit, neginf=-limit).reshape(pixels.rows, pixels.columns)
+    numbers[np.isnan(numbers)] = 0.0
+    # Larger numbers than these have no meaning, and their differences no end.
+    return np.clip(numbers, -1e30, 1e30).reshape(pixels.rows, pixels.columns)
 
 
 def need(frame: bytes | memoryview, octets: int) -> None:

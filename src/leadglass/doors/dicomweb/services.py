@@ -10,6 +10,7 @@ from leadglass.archive.access import Access
 from leadglass.archive.ingest import Ingest
 from leadglass.archive.query import Finder
 from leadglass.archive.reading import Reader
+from leadglass.archive.rendering import Renderer
 from leadglass.base.clock import Clock
 from leadglass.base.errors import RequestRefused
 from leadglass.base.ids import UID, is_uid
@@ -36,6 +37,7 @@ class Services:
     ingest: Ingest
     finder: Finder
     reader: Reader
+    renderer: Renderer
     deletions: "Deletions"
     clock: Clock
     storage_sop_classes: Collection[str]
