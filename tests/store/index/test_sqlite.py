@@ -24,7 +24,7 @@ from leadglass.store.index.service import SQLIndex
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
-from suites.index_suite import IndexSuite, Maker, query
+from suites.index_suite import IndexSuite, Maker, find, open_index, query
 
 KEY = Secret(bytes(range(32)))
 
@@ -51,7 +51,7 @@ def keys(tmp_path: Path) -> Iterator[SiteKeys]:
 
 def fill(path: Path, keys: SiteKeys, *, canary: str = "A", close: bool = True) -> SQLIndex:
     maker = Maker(keys)
-    index = SQLIndex(SQLiteDatabase(path, KEY), keys, keys)
+    index = open_index(SQLiteDatabase(path, KEY), keys)
     index.add(
         [
             maker.entry(
@@ -109,7 +109,7 @@ def test_a_folder_that_is_not_there_is_named_as_such(path: Path) -> None:
 def damage_of(path: Path, keys: SiteKeys) -> str:
     """Return how damage is told: by an error at once, or as a finding of a verification."""
     try:
-        index = SQLIndex(SQLiteDatabase(path, KEY), keys, keys)
+        index = open_index(SQLiteDatabase(path, KEY), keys)
     except IntegrityError as error:
         return str(error)
     findings = [f for f in index.verify() if isinstance(f, RowFinding)]
@@ -157,7 +157,7 @@ def test_a_flipped_bit_of_the_log_gives_an_error_or_an_earlier_state(
     copy.write_bytes(saved.read_bytes())
     path.with_name("damaged.db-wal").write_bytes(damaged)
     try:
-        index = SQLIndex(SQLiteDatabase(copy, KEY), keys, keys)
+        index = open_index(SQLiteDatabase(copy, KEY), keys)
         seen = list(index.verify())
         assert not any(isinstance(one, RowFinding) for one in seen)
         assert len(seen) in {0, 200}
@@ -175,7 +175,7 @@ def test_the_log_is_copied_back_and_does_not_grow_for_ever(
 ) -> None:
     monkeypatch.setattr(sqlite, "CHECKPOINT_PAGES", 32)
     maker = Maker(keys)
-    index = SQLIndex(SQLiteDatabase(path, KEY), keys, keys)
+    index = open_index(SQLiteDatabase(path, KEY), keys)
     for n in range(100):
         index.add([maker.entry(study=str(n), PatientName=f"N{n}") for _ in range(3)])
     assert path.with_name("index.db-wal").stat().st_size < 3 * 32 * 4200
@@ -219,7 +219,7 @@ def test_more_readers_than_connections_wait_their_turn(path: Path, keys: SiteKey
     index = fill(path, keys, close=False)
     by_name = query(Level.STUDY, PatientName=Single("A"))
     with ThreadPoolExecutor(3 * sqlite.READERS_MAX) as pool:
-        found = list(pool.map(lambda _: len(list(index.search(by_name))), range(60)))
+        found = list(pool.map(lambda _: len(list(find(index, by_name))), range(60)))
     assert found == [5] * 60
     index.close()
 
@@ -236,7 +236,7 @@ def test_a_closed_database_says_so(path: Path) -> None:
 def test_queries_walk_an_index(path: Path, keys: SiteKeys) -> None:
     """Named rows are found by an index, whatever the planner guesses of an empty table."""
     database = SQLiteDatabase(path, KEY)
-    SQLIndex(database, keys, keys)
+    open_index(database, keys)
     seen: list[str] = []
 
     class Explaining:
@@ -252,7 +252,7 @@ def test_queries_walk_an_index(path: Path, keys: SiteKeys) -> None:
 
     watched = SQLiteDatabase(path, KEY)
     watched.reading = reading  # type: ignore[method-assign,assignment]  # a spy on the real one
-    index = SQLIndex(watched, keys, keys)
+    index = open_index(watched, keys)
     uid = UIDList(("1.2.3",))
     for asked in (
         query(Level.STUDY, PatientName=Single("a"), StudyDate=Range("20260101", "20260102")),
@@ -262,7 +262,7 @@ def test_queries_walk_an_index(path: Path, keys: SiteKeys) -> None:
         query(Level.SERIES, SeriesInstanceUID=uid),
         query(Level.IMAGE, SOPInstanceUID=uid),
     ):
-        list(index.search(asked))
+        list(find(index, asked))
     for selector in (
         Selector(Level.PATIENT, patient_id="x"),
         Selector(Level.STUDY, study_uids=(UID("1.2"),)),
@@ -282,16 +282,15 @@ import sys
 sys.path[:0] = [{tests!r}]
 from pathlib import Path
 from fake_clock import FakeClock
-from leadglass.store.index.service import SQLIndex
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.ring import open_site_keys
 from leadglass.base.secret import Secret
-from suites.index_suite import Maker
+from suites.index_suite import Maker, open_index
 folder = Path({folder!r})
 keys = open_site_keys(folder / "ledger", KeyFileProvider.open(folder / "root.key"), FakeClock())
-index = SQLIndex(SQLiteDatabase(folder / "index.db", Secret(bytes(range(32)))), keys, keys)
+index = open_index(SQLiteDatabase(folder / "index.db", Secret(bytes(range(32)))), keys)
 writer, maker = IndexWriter(index), Maker(keys)
 for number in range(1000000):
     writer.admit(maker.entry(study=str(number // 50), PatientName="A"))
@@ -316,7 +315,7 @@ def test_what_passed_the_barrier_survives_kill_9(path: Path, keys: SiteKeys) -> 
     reopened = open_site_keys(
         path.parent / "ledger", KeyFileProvider.open(path.parent / "root.key"), FakeClock()
     )
-    index = SQLIndex(SQLiteDatabase(path, KEY), reopened, reopened)
+    index = open_index(SQLiteDatabase(path, KEY), reopened)
     seen = list(index.verify())
     assert not [f for f in seen if isinstance(f, RowFinding)]
     assert len(seen) >= answered

@@ -58,20 +58,24 @@ class Plan:
     """How the candidates of a query are found.
 
     Attributes:
+        listing: conditions on the study's row in ``listing``.
         study: conditions on the study, those from lower levels included.
         series: conditions on the series.
         instance: conditions on the instance.
         study_uids: the studies, when the query names them; walked instead of the table.
         token: a token of the study to walk by, instead of the table.
         dates: lower and upper Study Date to walk by; empty is open.
+        modalities: of which the study has one; None where any will do. Classes of studies tell it.
     """
 
+    listing: Conditions = field(default_factory=Conditions)
     study: Conditions = field(default_factory=Conditions)
     series: Conditions = field(default_factory=Conditions)
     instance: Conditions = field(default_factory=Conditions)
     study_uids: tuple[str, ...] | None = None
     token: bytes | None = None
     dates: tuple[str, str] | None = None
+    modalities: frozenset[str] | None = None
 
 
 def make_plan(narrowing: Narrowing, level: Level, database: Database, blind: BlindIndex) -> Plan:
@@ -115,18 +119,30 @@ def _add_column(
     if attribute.keyword == "StudyInstanceUID" and column.values is not None:
         plan.study_uids = tuple(dict.fromkeys(str(v) for v in column.values if storable(v) is not None))
         return
+    if attribute.keyword == "StudyDate" and column.values is None:
+        _add_dates(plan, column, database)
+        return
     table = TABLE_OF_LEVEL[attribute.level]
     condition = _on_column(f'{table}."{attribute.column}"', column, database)
     if condition is None:
         return
     sql, parameters = condition
     if column.any_below:
+        if attribute.column == "modality" and plan.modalities is None and column.values is not None:
+            plan.modalities = frozenset(str(value) for value in column.values)
+            return
         plan.study.add(_exists_below(table, sql), *parameters)
         return
     on[table].add(sql, *parameters)
     if attribute.kind is Kind.IDENTITY and attribute.keyword in _UNIQUE_KEYS:
         selective.append((table, sql, parameters))
-    if attribute.keyword == "StudyDate" and column.values is None:
+
+
+def _add_dates(plan: Plan, column: ColumnCandidates, database: Database) -> None:
+    condition = _on_column("listing.study_date", column, database)
+    if condition is not None:
+        sql, parameters = condition
+        plan.listing.add(sql, *parameters)
         plan.dates = (column.low, column.high)
 
 

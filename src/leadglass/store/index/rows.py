@@ -1,7 +1,7 @@
 """Rows as they are stored: plain columns, and one sealed part that is bound to every one of them.
 
-What a row seals: a study its data set and its tokens, a series its data set and its tokens, an instance its data set,
-an entry of the quarantine nothing. What it is bound to: the name of its table, all UIDs from the study down, where the
+What a row seals: a study its data set and its tokens, a series its data set, its tokens and where it came from, an
+instance its data set, an entry of the quarantine nothing. What it is bound to: the name of its table, all UIDs from the study down, where the
 record lies, and all plain columns. So a changed date, a row moved to another study, two rows with their sealed parts
 exchanged, or a pointer to another record are found when the row is opened.
 
@@ -100,6 +100,34 @@ SELECT_QUARANTINE: Final = columns("quarantine", ("id", *_QUARANTINE))
 STUDY_WIDTH: Final = 1 + len(STUDY_NAMES)
 
 
+class Provenance(msgspec.Struct, frozen=True, array_like=True):
+    """Where a series came from, and what decisions look at beside its columns.
+
+    It is sealed in the row of its series: whoever takes it away takes the series away.
+
+    Attributes:
+        sources: principal ids of everybody who stored an object of it.
+        institutions: Institution Name of its first object, folded.
+        deidentified: every object of it says so.
+    """
+
+    sources: tuple[str, ...] = ()
+    institutions: tuple[str, ...] = ()
+    deidentified: bool = False
+
+    def covers(self, other: "Provenance") -> bool:
+        """Tell whether an object of ``other`` changes nothing."""
+        return set(self.sources).issuperset(other.sources) and (other.deidentified or not self.deidentified)
+
+    def with_object(self, other: "Provenance") -> "Provenance":
+        """Return it with an object of ``other`` added."""
+        return Provenance(
+            tuple(sorted({*self.sources, *other.sources})),
+            self.institutions,
+            self.deidentified and other.deidentified,
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class OpenedLevel:
     """A study or series whose seal opened.
@@ -109,12 +137,14 @@ class OpenedLevel:
         uid: of the study or series.
         dataset: its attributes, in clear.
         tokens: what its token rows must be.
+        provenance: of a series; empty for a study.
     """
 
     row_id: int
     uid: UID
     dataset: bytes
     tokens: frozenset[bytes]
+    provenance: Provenance
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,15 +167,33 @@ class RowSeal:
     ) -> tuple[Value, ...]:
         """Return the row of a study; ``tokens`` is all of its tokens, one after the other."""
         values = (uid, patient, key_id, *_plain(head.plain, STUDY_COLUMNS))
-        return (*values, self._seal(key_id, _with_tokens(head.sealed, tokens), ("study/1", *values)))
+        return (*values, self._seal(key_id, _framed(tokens, b"", head.sealed), ("study/1", *values)))
 
     def series(
-        self, study_uid: UID, uid: UID, key_id: bytes, head: LevelHead, *, tokens: bytes
+        self,
+        study_uid: UID,
+        uid: UID,
+        key_id: bytes,
+        head: LevelHead,
+        *,
+        tokens: bytes,
+        provenance: Provenance,
     ) -> tuple[Value, ...]:
         """Return the row of a series, without the id of its study."""
         values = (uid, key_id, *_plain(head.plain, SERIES_COLUMNS))
         associated = ("series/1", study_uid, *values)
-        return (*values, self._seal(key_id, _with_tokens(head.sealed, tokens), associated))
+        plaintext = _framed(tokens, _encode_columns(provenance), head.sealed)
+        return (*values, self._seal(key_id, plaintext, associated))
+
+    def series_again(self, row: Row, study_uid: str, provenance: Provenance) -> bytes:
+        """Return what the series of a row of ``SELECT_SERIES`` seals, with another provenance.
+
+        Raises:
+            As ``open_series``.
+        """
+        opened = self.open_series(row, study_uid)
+        plaintext = _framed(b"".join(sorted(opened.tokens)), _encode_columns(provenance), opened.dataset)
+        return self._seal(row[2], plaintext, ("series/1", study_uid, *row[1:-1]))
 
     def instance(
         self, entry: IndexEntry, plain: Mapping[str, PlainValue], dataset: bytes
@@ -297,11 +345,20 @@ def _is_utf8(text: str) -> bool:
     return True
 
 
-def _with_tokens(dataset: bytes, tokens: bytes) -> bytes:
-    return len(tokens).to_bytes(4, "big") + tokens + dataset
+def _framed(tokens: bytes, provenance: bytes, dataset: bytes) -> bytes:
+    return b"".join(
+        (len(tokens).to_bytes(4, "big"), tokens, len(provenance).to_bytes(4, "big"), provenance, dataset)
+    )
+
+
+_NOWHERE: Final = Provenance()
+_decode_provenance = msgspec.msgpack.Decoder(Provenance).decode
 
 
 def _opened_level(row_id: int, uid: Any, plaintext: bytes) -> OpenedLevel:  # noqa: ANN401 - a column, as the driver gave it
     end = 4 + int.from_bytes(plaintext[:4], "big")
     tokens = frozenset(plaintext[i : i + TOKEN_BYTES] for i in range(4, end, TOKEN_BYTES))
-    return OpenedLevel(row_id, UID(uid), plaintext[end:], tokens)
+    start = end + 4
+    end = start + int.from_bytes(plaintext[end:start], "big")
+    provenance = _decode_provenance(plaintext[start:end]) if end > start else _NOWHERE
+    return OpenedLevel(row_id, UID(uid), plaintext[end:], tokens, provenance)

@@ -1,8 +1,10 @@
 """Tables, and how they came to be: numbered migrations, each with the checksum under which it was applied.
 
-Only the index itself is made here; the content is rebuilt from packs, so there is no way back down.
+Only the index itself is made here. Its content is rebuilt from packs, but for jobs, relations and deletions, so there is no
+way back down.
 
-**Invariant:** a migration that was released is never edited: its checksum stands in databases.
+**Invariant:** a migration that was released is never edited: its checksum stands in databases. None was so far: the
+first one is still written in place.
 """
 
 import hashlib
@@ -37,7 +39,7 @@ _LOCATION: Final = """
 MIGRATIONS: Final = (
     Migration(
         1,
-        "studies, series, instances; tokens; what is kept apart; packs; jobs",
+        "studies, series, instances; tokens; lists; relations; deletions; what is kept apart; packs; jobs",
         (
             "CREATE TABLE meta (name {text} PRIMARY KEY, value {blob} NOT NULL) {table}",
             # patient: keyed token of the patient's reference; groups the studies of one patient.
@@ -46,7 +48,17 @@ MIGRATIONS: Final = (
                 patient_sex {text}, study_date {text}, study_time {text},
                 sealed {blob} NOT NULL) {table}""",
             "CREATE INDEX study_by_patient ON study (patient)",
-            "CREATE INDEX study_by_date ON study (study_date)",
+            # What lists are walked by: small rows, so that passing over a study that is not shown costs little, and a
+            # change of its class does not rewrite the sealed row. Nothing here decides (``sieve``).
+            # class_id: of access_class; null while it is not known. hidden: see ``deletions``.
+            """CREATE TABLE listing (
+                study_id {int} PRIMARY KEY, study_date {text}, class_id {int}, hidden {int} NOT NULL) {table}""",
+            # Covers the walk from the newest on.
+            "CREATE INDEX listing_by_date ON listing (study_date, study_id, class_id, hidden)",
+            "CREATE INDEX listing_without_class ON listing (study_id) WHERE class_id IS NULL",
+            # digest: keyed token of the facts. sealed: the facts.
+            """CREATE TABLE access_class (
+                id {id}, digest {blob} NOT NULL UNIQUE, sealed {blob} NOT NULL) {table}""",
             # A series UID that came in two studies is two series: neither is hidden by the other.
             """CREATE TABLE series (
                 id {id}, study_id {int} NOT NULL, series_uid {text} NOT NULL, key_id {blob} NOT NULL,
@@ -74,6 +86,19 @@ MIGRATIONS: Final = (
                 {_LOCATION},
                 reason {{text}} NOT NULL, sealed {{blob}} NOT NULL, UNIQUE (object_id)) {{table}}""",
             "CREATE INDEX quarantine_instance ON quarantine (sop_instance_uid)",
+            # outline, metadata: sealed, each bound to the object that it describes.
+            """CREATE TABLE description (
+                id {id}, object_id {blob} NOT NULL UNIQUE, outline {blob}, metadata {blob}) {table}""",
+            # Of people, not of packs: not rebuilt. holder, target: keyed tokens. until: microseconds since 1970.
+            """CREATE TABLE relation (
+                id {id}, holder {blob} NOT NULL, kind {text} NOT NULL, target {blob} NOT NULL, until {int} NOT NULL,
+                sealed {blob} NOT NULL, UNIQUE (holder, kind, target)) {table}""",
+            # As relation. UIDs below the deleted level are empty.
+            """CREATE TABLE deletion (
+                id {id}, deletion_id {blob} NOT NULL UNIQUE, level {text} NOT NULL, study_uid {text} NOT NULL,
+                series_uid {text} NOT NULL, sop_instance_uid {text} NOT NULL, deleted_at {int} NOT NULL,
+                restorable_until {int} NOT NULL, sealed {blob} NOT NULL) {table}""",
+            "CREATE INDEX deletion_by_study ON deletion (study_uid, series_uid, sop_instance_uid)",
             # seal: keyed token over the pack's id; a note that does not verify is as good as none (replay).
             "CREATE TABLE pack (pack_id {blob} PRIMARY KEY, seal {blob} NOT NULL) {table}",
             """CREATE TABLE job (

@@ -1,40 +1,59 @@
 """Searching: candidates by conditions of SQL, each unsealed, and the matcher of ``dicom.query`` decides.
 
 Rows are read in pages by key, each page in a transaction of its own: a peer that reads its answers slowly holds no
-snapshot, and the write-ahead log can be cut meanwhile.
+snapshot, and the write-ahead log can be cut meanwhile. The newest come first: by study date where the query ranges over
+it, else by arrival.
 
-**Invariant:** what is yielded was unsealed and met every key; a count is what the database says (a database that hides
-rows counts less), every other computed value was seen in a row whose seal opened.
+Whether a study may be shown is decided twice: its class narrows (``sieve``), the facts of its unsealed rows decide
+(``Authority``). While most of what is read may be shown, the statement narrows by no class: judging every class costs more
+than passing over a few rows. As soon as less than half may be, it does.
+
+**Invariant:** what is yielded was unsealed, met every key, and is permitted by its own facts; a count is what the database
+says (a database that hides rows counts less), every other computed value was seen in a row whose seal opened.
 """
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Final
 
 from leadglass.base.errors import OutOfResources
 from leadglass.base.ids import UID
-from leadglass.base.limits import QUERY_CANDIDATES_MAX
+from leadglass.base.limits import COUNTED_BY_INDEX_MAX, COUNTED_BY_OPENING_MAX, QUERY_CANDIDATES_MAX
 from leadglass.dicom.models import Level
-from leadglass.dicom.query import Query, Responder, Universal, narrow
+from leadglass.dicom.query import Query, Range, Responder, Single, UIDList, Universal, narrow
+from leadglass.dicom.query.models import AnyOf, Key
+from leadglass.store.index.classes import AccessClasses
 from leadglass.store.index.conditions import Conditions, Plan, make_plan
-from leadglass.store.index.database import Database, Parameter, Row
-from leadglass.store.index.interfaces import Match
+from leadglass.store.index.database import INTEGER_MAX, Database, Parameter, Row, Transaction
+from leadglass.store.index.deletions import INSTANCE_SHOWN, PARTLY_HIDDEN, SERIES_SHOWN, STUDY_SHOWN
+from leadglass.store.index.facts import FactsReader
+from leadglass.store.index.interfaces import Match, Scope, StudyFacts, Subject, Total
+from leadglass.store.index.relations import Relations
 from leadglass.store.index.rows import (
     SELECT_INSTANCE,
     SELECT_SERIES,
     SELECT_STUDY,
     SERIES_NAMES,
     STUDY_NAMES,
+    STUDY_WIDTH,
     OpenedInstance,
     OpenedLevel,
     RowSeal,
 )
+from leadglass.store.index.sieve import Authority, Focus, Sieve
 from leadglass.store.index.tokens import BlindIndex
 
 # ruff: noqa: S608 - names in statements are constants of this package; values are parameters
 
 PAGE_ROWS: Final = 128
 """Rows read at once: some 200 KiB."""
+
+FIRST_PAGE_ROWS: Final = 32
+"""Rows read first: who asks for few pays for few."""
+
+CHUNK_ROWS: Final = 32
+"""Studies decided at once: one statement brings the series rows of all."""
 
 UIDS_PER_PAGE: Final = 512
 """Named studies looked up at once."""
@@ -44,38 +63,52 @@ _SERIES_UID: Final = 1
 
 _STUDY_DATE: Final = 1 + STUDY_NAMES.index("study_date")
 _MODALITY: Final = 1 + SERIES_NAMES.index("modality")
+_LAST_DATE: Final = "99999999"
+"""Comes after every Study Date that a column holds."""
 
-_SERIES_OF_STUDY: Final = "SELECT count(*) FROM series WHERE study_id = ?"
-_INSTANCES_OF_SERIES: Final = "SELECT count(*) FROM instance WHERE series_id = ?"
-_INSTANCES_OF_STUDY: Final = """
-    SELECT count(*) FROM series JOIN instance ON instance.series_id = series.id WHERE series.study_id = ?
-"""
-_STUDIES_OF_PATIENT: Final = "SELECT count(*) FROM study WHERE patient = ?"
-_SERIES_OF_PATIENT: Final = """
-    SELECT count(*) FROM study JOIN series ON series.study_id = study.id WHERE study.patient = ?
-"""
-_INSTANCES_OF_PATIENT: Final = """
-    SELECT count(*) FROM study JOIN series ON series.study_id = study.id
-    JOIN instance ON instance.series_id = series.id WHERE study.patient = ?
-"""
+_SELECT_LISTED: Final = f"{SELECT_STUDY}, listing.class_id, listing.hidden"
+_CLASS_ID: Final = STUDY_WIDTH
+_HIDDEN: Final = STUDY_WIDTH + 1
+
+_ONLY_SHOWN: Final = "series.study_id = study.id AND instance.series_id = series.id"
+_SHOWN: Final = f" AND {INSTANCE_SHOWN}"
+_SERIES_OF_STUDY: Final = (
+    "SELECT count(*) FROM series JOIN study ON study.id = series.study_id WHERE study.id = ?"
+)
+_INSTANCES_OF_STUDY: Final = (
+    f"SELECT count(*) FROM study, series, instance WHERE {_ONLY_SHOWN} AND study.id = ?"
+)
+_INSTANCES_OF_SERIES: Final = (
+    f"SELECT count(*) FROM study, series, instance WHERE {_ONLY_SHOWN} AND series.id = ?"
+)
 _SERIES_PER_MODALITY: Final = f"""
     SELECT {SELECT_SERIES} FROM series WHERE series.id IN (
-        SELECT min(id) FROM series WHERE study_id = ? AND modality IS NOT NULL GROUP BY modality)
+        SELECT min(series.id) FROM series JOIN study ON study.id = series.study_id
+        WHERE study.id = ? AND series.modality IS NOT NULL {{}} GROUP BY series.modality)
 """
 _INSTANCE_PER_SOP_CLASS: Final = f"""
     SELECT {SELECT_INSTANCE}, series.series_uid FROM instance JOIN series ON series.id = instance.series_id
     WHERE instance.id IN (
-        SELECT min(instance.id) FROM series JOIN instance ON instance.series_id = series.id
-        WHERE series.study_id = ? GROUP BY instance.sop_class_uid)
+        SELECT min(instance.id) FROM study, series, instance WHERE {_ONLY_SHOWN} AND study.id = ? {{}}
+        GROUP BY instance.sop_class_uid)
 """
+_OF_PATIENT: Final = f"""FROM listing JOIN study ON study.id = listing.study_id
+    WHERE study.patient = ? AND {STUDY_SHOWN}"""
 
 Computed = dict[str, str | int | tuple[str, ...]]
 
 
 @dataclass(frozen=True, slots=True)
 class _Candidate:
+    """What may match.
+
+    Attributes:
+        partly: something of its study is deleted softly.
+    """
+
     study: OpenedLevel
     patient: bytes
+    partly: bool = False
     series: OpenedLevel | None = None
     instance: OpenedInstance | None = None
 
@@ -84,136 +117,280 @@ class _Candidate:
         return [level.dataset for level in (self.study, self.series, self.instance) if level is not None]
 
 
+@dataclass(frozen=True, slots=True)
+class SearchParts:
+    """What a search works with; the same for all searches on one database."""
+
+    database: Database
+    seal: RowSeal
+    blind: BlindIndex
+    classes: AccessClasses | None
+    reader: FactsReader
+    relations: Relations
+
+
 class Search:
     """Answers queries on one database."""
 
-    def __init__(self, database: Database, seal: RowSeal, blind: BlindIndex) -> None:
-        self._database = database
-        self._seal = seal
-        self._blind = blind
+    def __init__(self, parts: SearchParts) -> None:
+        self._parts = parts
+
+    def matches(self, query: Query, scope: Scope, offset: int) -> Iterator[Match]:
+        """Yield what matches and may be shown, the newest first. See ``Index.search``."""
+        return islice(_Run(self._parts, query, scope).matches(), offset, None)
+
+    def count(self, query: Query, scope: Scope) -> Total:
+        """Tell how many match. See ``Index.count``."""
+        run = _Run(self._parts, query, scope)
+        return run.counted_by_index() or run.counted_by_opening()
+
+    def facts(self, study_uids: Sequence[UID], subject: Subject) -> dict[UID, StudyFacts]:
+        """Return the facts of each study that is shown. See ``Index.facts``."""
+        parts = self._parts
+        found: dict[UID, StudyFacts] = {}
+        for start in range(0, len(study_uids), UIDS_PER_PAGE):
+            named, parameter = parts.database.any_of(
+                "study.study_uid", study_uids[start : start + UIDS_PER_PAGE]
+            )
+            with parts.database.reading() as snapshot:
+                related = parts.relations.of_subject(snapshot, subject)
+                rows = snapshot.execute(
+                    f"SELECT {SELECT_STUDY} FROM study JOIN listing ON listing.study_id = study.id "
+                    f"WHERE {named} AND {STUDY_SHOWN}",
+                    (parameter,),
+                )
+                studies = {row[0]: (parts.seal.open_study(row), row[2]) for row in rows}
+                facts = parts.reader.of(snapshot, [study for study, _ in studies.values()])
+            for row_id, (study, patient) in studies.items():
+                found[study.uid] = replace(facts[row_id], relations=related.to(study, patient))
+        return found
+
+
+class _Run:
+    """One search under way. Not thread-safe."""
+
+    def __init__(self, parts: SearchParts, query: Query, scope: Scope) -> None:
+        self._database = parts.database
+        self._seal = parts.seal
+        self._query = query
+        self._plan = make_plan(narrow(query), query.level, parts.database, parts.blind)
+        with self._database.reading() as snapshot:
+            related = parts.relations.of_subject(snapshot, scope.subject)
+            self._sieve = Sieve(parts.database, parts.classes, scope, related)
+            self._with_modality = self._modality_conditions(snapshot)
+        self._authority = Authority(parts.reader, scope, related)
+        self._responder = Responder(query)
+        self._left = QUERY_CANDIDATES_MAX
+        self._focus: Focus | None = None
+        self._patients: dict[bytes, _Patient] = {}
         self._compute: dict[str, Callable[[_Candidate], str | int | tuple[str, ...]]] = {
             "ModalitiesInStudy": self._modalities_in_study,
             "SOPClassesInStudy": self._sop_classes_in_study,
-            "NumberOfStudyRelatedSeries": lambda c: self._count(_SERIES_OF_STUDY, c.study.row_id),
-            "NumberOfStudyRelatedInstances": lambda c: self._count(_INSTANCES_OF_STUDY, c.study.row_id),
-            "NumberOfPatientRelatedStudies": lambda c: self._count(_STUDIES_OF_PATIENT, c.patient),
-            "NumberOfPatientRelatedSeries": lambda c: self._count(_SERIES_OF_PATIENT, c.patient),
-            "NumberOfPatientRelatedInstances": lambda c: self._count(_INSTANCES_OF_PATIENT, c.patient),
+            "NumberOfStudyRelatedSeries": self._series_of_study,
+            "NumberOfStudyRelatedInstances": self._instances_of_study,
+            "NumberOfPatientRelatedStudies": lambda c: self._patient(c).studies,
+            "NumberOfPatientRelatedSeries": lambda c: self._patient(c).series,
+            "NumberOfPatientRelatedInstances": lambda c: self._patient(c).instances,
             "NumberOfSeriesRelatedInstances": self._instances_of_series,
             "AvailableTransferSyntaxUID": _transfer_syntax,
         }
-
-    def matches(self, query: Query) -> Iterator[Match]:
-        """Yield what matches, in the order of arrival (of the walk's key). See ``Index.search``."""
         asked = [key for key in query.keys if key.keyword in self._compute]
-        deciding = [key.keyword for key in asked if not isinstance(key.match, Universal)]
-        telling = [key.keyword for key in asked if isinstance(key.match, Universal)]
-        responder = Responder(query)
-        patients_answered: set[bytes] = set()
-        for candidate in self._candidates(query):
-            if query.level is Level.PATIENT and candidate.patient in patients_answered:
-                continue
-            computed = self._computed(candidate, deciding)
-            response = responder.respond(candidate.datasets, computed)
-            if response is None:
-                continue
-            if telling:
-                # Counting is for matches only: a name with wild cards may have a thousand candidates for one match.
-                response = responder.respond(
-                    candidate.datasets, computed | self._computed(candidate, telling)
-                )
-            if response is None:
-                continue
-            if query.level is Level.PATIENT:
-                patients_answered.add(candidate.patient)
-            yield Match(query.level, candidate.study.uid, response)
+        self._deciding = [key.keyword for key in asked if not isinstance(key.match, Universal)]
+        self._telling = [key.keyword for key in asked if isinstance(key.match, Universal)]
 
-    def _computed(self, candidate: _Candidate, keywords: list[str]) -> Computed:
-        return {keyword: self._compute[keyword](candidate) for keyword in keywords}
+    def _modality_conditions(self, snapshot: Transaction) -> Conditions:
+        if self._plan.modalities is None:
+            return Conditions()
+        by_class = self._sieve.with_modality(snapshot, self._plan.modalities)
+        if by_class is not None:
+            return by_class
+        sql, parameter = self._database.any_of("series.modality", sorted(self._plan.modalities))
+        conditions = Conditions()
+        conditions.add(
+            f"EXISTS (SELECT 1 FROM series WHERE series.study_id = listing.study_id AND {sql})", parameter
+        )
+        return conditions
 
-    # --- candidates --------------------------------------------------------------------------------------------
+    # --- matching ----------------------------------------------------------------------------------------------
 
-    def _candidates(self, query: Query) -> Iterator[_Candidate]:
-        plan = make_plan(narrow(query), query.level, self._database, self._blind)
-        allowance = _Allowance()
-        for row in self._studies(plan):
-            allowance.take()
-            candidate = _Candidate(self._seal.open_study(row), row[2])
-            if query.level in (Level.PATIENT, Level.STUDY):
-                yield candidate
-                continue
-            for with_series in self._series(plan, candidate):
-                allowance.take()
-                if query.level is Level.SERIES:
-                    yield with_series
+    def matches(self) -> Iterator[Match]:
+        answered: set[bytes] = set()
+        for candidate, response in self._matching():
+            if self._query.level is Level.PATIENT:
+                if candidate.patient in answered:
                     continue
-                for with_instance in self._instances(plan, with_series):
-                    allowance.take()
-                    yield with_instance
+                answered.add(candidate.patient)
+            if self._telling:
+                # Counting is for matches only: a name with wild cards may have a thousand candidates for one match.
+                computed = self._computed(candidate, self._deciding + self._telling)
+                told = self._responder.respond(candidate.datasets, computed)
+                if told is not None:
+                    yield Match(self._query.level, candidate.study.uid, told)
+                continue
+            yield Match(self._query.level, candidate.study.uid, response)
 
-    def _studies(self, plan: Plan) -> Iterator[Row]:
+    def _matching(self) -> Iterator[tuple[_Candidate, bytes]]:
+        """Yield permitted candidates that meet every key, and their responses."""
+        of_studies = self._query.level in (Level.PATIENT, Level.STUDY)
+        for chunk in self._chunks():
+            if of_studies:
+                matched = [(c, r) for c in chunk if (r := self._response(c)) is not None]
+                permitted = self._permitted([c for c, _ in matched])
+                yield from ((c, r) for c, r in matched if c.study.row_id in permitted)
+                continue
+            permitted = self._permitted(chunk)
+            for candidate in chunk:
+                if candidate.study.row_id in permitted:
+                    for below in self._below(candidate):
+                        response = self._response(below)
+                        if response is not None:
+                            yield below, response
+
+    def _response(self, candidate: _Candidate) -> bytes | None:
+        return self._responder.respond(candidate.datasets, self._computed(candidate, self._deciding))
+
+    def _permitted(self, candidates: list[_Candidate]) -> set[int]:
+        if not candidates:
+            return set()
+        with self._database.reading() as snapshot:
+            return self._authority.permitted(snapshot, [(c.study, c.patient) for c in candidates])
+
+    def _below(self, candidate: _Candidate) -> Iterator[_Candidate]:
+        for with_series in self._series(candidate):
+            self._take()
+            if self._query.level is Level.SERIES:
+                yield with_series
+                continue
+            for with_instance in self._instances(with_series):
+                self._take()
+                yield with_instance
+
+    def _take(self) -> None:
+        if self._left == 0:
+            raise OutOfResources("a query has more candidates than may be opened for it; narrow it")
+        self._left -= 1
+
+    # --- studies -----------------------------------------------------------------------------------------------
+
+    def _chunks(self) -> Iterator[list[_Candidate]]:
+        for rows in self._pages_of_studies():
+            for start in range(0, len(rows), CHUNK_ROWS):
+                yield [self._opened(row) for row in rows[start : start + CHUNK_ROWS]]
+
+    def _opened(self, row: Row) -> _Candidate:
+        self._take()
+        study = self._seal.open_study(row[:STUDY_WIDTH])
+        return _Candidate(study, row[2], row[_HIDDEN] == PARTLY_HIDDEN)
+
+    def _pages_of_studies(self) -> Iterator[list[Row]]:
+        """Yield pages of rows, without those of classes that are never permitted."""
+        plan = self._plan
         if plan.study_uids is not None:
-            yield from self._named_studies(plan, plan.study_uids)
-        elif plan.token is not None:
-            # The token's rows lie together and in order, so the walk reads nothing else.
-            # CROSS JOIN: SQLite keeps the order of the tables.
-            yield from self._pages(
-                f"SELECT {SELECT_STUDY} FROM study_token AS walk CROSS JOIN study "
-                f"WHERE walk.token = ? AND walk.row_id > ? AND study.id = walk.row_id AND {plan.study.where()} "
-                f"ORDER BY walk.row_id LIMIT {PAGE_ROWS}",
-                lambda last: (plan.token, last[0] if last else 0, *plan.study.parameters),
-            )
-        elif plan.dates is not None:
-            yield from self._pages(
-                f"SELECT {SELECT_STUDY} FROM study "
-                f"WHERE (study.study_date, study.id) > (?, ?) AND {plan.study.where()} "
-                f"ORDER BY study.study_date, study.id LIMIT {PAGE_ROWS}",
-                lambda last: (*((last[_STUDY_DATE], last[0]) if last else ("", 0)), *plan.study.parameters),
-            )
-        else:
-            yield from self._pages(
-                f"SELECT {SELECT_STUDY} FROM study WHERE study.id > ? AND {plan.study.where()} "
-                f"ORDER BY study.id LIMIT {PAGE_ROWS}",
-                lambda last: (last[0] if last else 0, *plan.study.parameters),
-            )
-
-    def _named_studies(self, plan: Plan, uids: tuple[str, ...]) -> Iterator[Row]:
-        conditions = plan.study
-        if plan.token is not None:
-            conditions = Conditions(list(plan.study.sql), list(plan.study.parameters))
-            conditions.add("study.id IN (SELECT row_id FROM study_token WHERE token = ?)", plan.token)
-        for start in range(0, len(uids), UIDS_PER_PAGE):
-            named, parameter = self._database.any_of("study.study_uid", uids[start : start + UIDS_PER_PAGE])
+            yield from self._named_studies(plan.study_uids)
+            return
+        walk = _walk_of(plan)
+        last: Row | None = None
+        rows_asked = min(FIRST_PAGE_ROWS, PAGE_ROWS)
+        while True:
             with self._database.reading() as snapshot:
-                rows = snapshot.execute(
-                    f"SELECT {SELECT_STUDY} FROM study WHERE {named} AND {conditions.where()} ORDER BY study.id",
-                    (parameter, *conditions.parameters),
-                )
-            yield from rows
+                rows = self._page(snapshot, walk, last, rows_asked)
+                passing = self._passing(snapshot, rows)
+                if len(rows) == rows_asked and self._focus is None and self._few_permitted(rows):
+                    self._focus = self._sieve.focus(snapshot)
+            yield passing
+            if len(rows) < rows_asked:
+                return
+            last = rows[-1]
+            if self._focus is not None and self._focus.only is not None:
+                yield from self._listed_studies(self._focus.only, walk, last)
+                return
+            rows_asked = min(PAGE_ROWS - rows_asked if rows_asked < PAGE_ROWS // 2 else PAGE_ROWS, PAGE_ROWS)
 
-    def _series(self, plan: Plan, candidate: _Candidate) -> Iterator[_Candidate]:
-        study = candidate.study
+    def _page(self, snapshot: Transaction, walk: "_Walk", last: Row | None, most: int) -> list[Row]:
+        conditions = self._conditions()
+        return snapshot.execute(
+            f"SELECT {_SELECT_LISTED} FROM {walk.tables} WHERE {walk.condition} AND {conditions.where()} "
+            f"ORDER BY {walk.order} LIMIT {most}",
+            (*walk.parameters(last), *conditions.parameters),
+        )
+
+    def _conditions(self) -> Conditions:
+        """Return all that narrows beside the key of the walk."""
+        narrowing = [self._plan.listing, self._plan.study, self._with_modality]
+        if self._focus is not None:
+            narrowing.append(self._focus.conditions)
+        return Conditions(
+            [*(sql for part in narrowing for sql in part.sql), STUDY_SHOWN],
+            [parameter for part in narrowing for parameter in part.parameters],
+        )
+
+    def _passing(self, snapshot: Transaction, rows: list[Row]) -> list[Row]:
+        self._sieve.learn(snapshot, {row[_CLASS_ID] for row in rows if row[_CLASS_ID] is not None})
+        verdicts = ((row, self._sieve.verdict(row[_CLASS_ID])) for row in rows)
+        return [row for row, verdict in verdicts if verdict is None or not verdict.never]
+
+    def _few_permitted(self, rows: list[Row]) -> bool:
+        verdicts = [self._sieve.verdict(row[_CLASS_ID]) for row in rows]
+        return 2 * sum(verdict is None or verdict.unrelated for verdict in verdicts) < len(rows)
+
+    def _named_studies(self, uids: tuple[str, ...]) -> Iterator[list[Row]]:
+        for start in range(0, len(uids), UIDS_PER_PAGE):
+            named = self._database.any_of("study.study_uid", uids[start : start + UIDS_PER_PAGE])
+            yield self._these_studies(*named)
+
+    def _listed_studies(self, only: frozenset[int], walk: "_Walk", last: Row) -> Iterator[list[Row]]:
+        """Walk the studies of a list from where the walk over all has come to."""
+        listed, parameter = self._database.any_of("listing.study_id", sorted(only))
+        with self._database.reading() as snapshot:
+            keys = snapshot.execute(
+                f"SELECT listing.study_id, listing.study_date FROM listing WHERE {listed}", (parameter,)
+            )
+        ids = walk.after(keys, last)
+        for start in range(0, len(ids), PAGE_ROWS):
+            wanted = ids[start : start + PAGE_ROWS]
+            place = {study_id: number for number, study_id in enumerate(wanted)}
+            rows = self._these_studies(*self._database.any_of("study.id", wanted))
+            yield sorted(rows, key=lambda row: place[row[0]])
+
+    def _these_studies(self, these: str, parameter: Parameter) -> list[Row]:
+        conditions = self._conditions()
+        if self._plan.token is not None:
+            conditions.add("study.id IN (SELECT row_id FROM study_token WHERE token = ?)", self._plan.token)
+        with self._database.reading() as snapshot:
+            rows = snapshot.execute(
+                f"SELECT {_SELECT_LISTED} FROM study JOIN listing ON listing.study_id = study.id "
+                f"WHERE {these} AND {conditions.where()} ORDER BY study.id DESC",
+                (parameter, *conditions.parameters),
+            )
+            return self._passing(snapshot, rows)
+
+    # --- series and instances ----------------------------------------------------------------------------------
+
+    def _series(self, candidate: _Candidate) -> Iterator[_Candidate]:
+        study, conditions = candidate.study, self._plan.series
         rows = self._pages(
-            f"SELECT {SELECT_SERIES} FROM series "
-            f"WHERE series.study_id = ? AND series.series_uid > ? AND {plan.series.where()} "
+            f"SELECT {SELECT_SERIES} FROM series JOIN study ON study.id = series.study_id "
+            f"WHERE series.study_id = ? AND series.series_uid > ? "
+            f"AND {conditions.where(*([SERIES_SHOWN] if candidate.partly else []))} "
             f"ORDER BY series.series_uid LIMIT {PAGE_ROWS}",
-            lambda last: (study.row_id, last[_SERIES_UID] if last else "", *plan.series.parameters),
+            lambda last: (study.row_id, last[_SERIES_UID] if last else "", *conditions.parameters),
         )
         for row in rows:
-            yield _Candidate(study, candidate.patient, self._seal.open_series(row, study.uid))
+            yield replace(candidate, series=self._seal.open_series(row, study.uid))
 
-    def _instances(self, plan: Plan, candidate: _Candidate) -> Iterator[_Candidate]:
-        study, series = candidate.study, candidate.series
+    def _instances(self, candidate: _Candidate) -> Iterator[_Candidate]:
+        study, series, conditions = candidate.study, candidate.series, self._plan.instance
         assert series is not None
+        above = "JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id"
         rows = self._pages(
-            f"SELECT {SELECT_INSTANCE} FROM instance "
-            f"WHERE instance.series_id = ? AND instance.id > ? AND {plan.instance.where()} "
+            f"SELECT {SELECT_INSTANCE} FROM instance {above if candidate.partly else ''} "
+            f"WHERE instance.series_id = ? AND instance.id > ? "
+            f"AND {conditions.where(*([INSTANCE_SHOWN] if candidate.partly else []))} "
             f"ORDER BY instance.id LIMIT {PAGE_ROWS}",
-            lambda last: (series.row_id, last[0] if last else 0, *plan.instance.parameters),
+            lambda last: (series.row_id, last[0] if last else 0, *conditions.parameters),
         )
         for row in rows:
-            opened = self._seal.open_instance(row, study.uid, series.uid)
-            yield _Candidate(study, candidate.patient, series, opened)
+            yield replace(candidate, instance=self._seal.open_instance(row, study.uid, series.uid))
 
     def _pages(
         self, statement: str, parameters: "Callable[[Row | None], tuple[Parameter, ...]]"
@@ -229,40 +406,188 @@ class Search:
 
     # --- computed ----------------------------------------------------------------------------------------------
 
-    def _count(self, statement: str, key: Parameter) -> int:
+    def _computed(self, candidate: _Candidate, keywords: list[str]) -> Computed:
+        return {keyword: self._compute[keyword](candidate) for keyword in keywords}
+
+    def _count(self, statement: str, *parameters: Parameter) -> int:
         with self._database.reading() as snapshot:
-            return int(snapshot.execute(statement, (key,))[0][0])
+            return int(snapshot.execute(statement, parameters)[0][0])
+
+    def _series_of_study(self, candidate: _Candidate) -> int:
+        shown = f" AND {SERIES_SHOWN}" if candidate.partly else ""
+        return self._count(_SERIES_OF_STUDY + shown, candidate.study.row_id)
+
+    def _instances_of_study(self, candidate: _Candidate) -> int:
+        return self._count(_INSTANCES_OF_STUDY + (_SHOWN if candidate.partly else ""), candidate.study.row_id)
 
     def _instances_of_series(self, candidate: _Candidate) -> int:
         assert candidate.series is not None
-        return self._count(_INSTANCES_OF_SERIES, candidate.series.row_id)
+        return self._count(
+            _INSTANCES_OF_SERIES + (_SHOWN if candidate.partly else ""), candidate.series.row_id
+        )
 
     def _modalities_in_study(self, candidate: _Candidate) -> tuple[str, ...]:
         """Open one series row for every modality: the row proves that the study has it."""
+        shown = f" AND {SERIES_SHOWN}" if candidate.partly else ""
         with self._database.reading() as snapshot:
-            rows = snapshot.execute(_SERIES_PER_MODALITY, (candidate.study.row_id,))
+            rows = snapshot.execute(_SERIES_PER_MODALITY.format(shown), (candidate.study.row_id,))
         for row in rows:
             self._seal.open_series(row, candidate.study.uid)
         return tuple(sorted({row[_MODALITY] for row in rows}))
 
     def _sop_classes_in_study(self, candidate: _Candidate) -> tuple[str, ...]:
         """Open one instance row for every SOP class: the row proves that the study has it."""
+        shown = _SHOWN if candidate.partly else ""
         with self._database.reading() as snapshot:
-            rows = snapshot.execute(_INSTANCE_PER_SOP_CLASS, (candidate.study.row_id,))
+            rows = snapshot.execute(_INSTANCE_PER_SOP_CLASS.format(shown), (candidate.study.row_id,))
         opened = [self._seal.open_instance(row[:-1], candidate.study.uid, row[-1]) for row in rows]
         return tuple(sorted({o.record.identity.sop_class_uid for o in opened}))
 
+    def _patient(self, candidate: _Candidate) -> "_Patient":
+        """Count what the scope permits of a patient: a number must not tell of what is hidden."""
+        found = self._patients.get(candidate.patient)
+        if found is None:
+            found = _Patient()
+            for study in self._studies_of_patient(candidate.patient):
+                found.studies += 1
+                found.series += self._series_of_study(study)
+                found.instances += self._instances_of_study(study)
+            self._patients[candidate.patient] = found
+        return found
 
-class _Allowance:
-    """Rows that one query may still open."""
+    def _studies_of_patient(self, patient: bytes) -> Iterator[_Candidate]:
+        last = INTEGER_MAX
+        while True:
+            with self._database.reading() as snapshot:
+                rows = snapshot.execute(
+                    f"SELECT {_SELECT_LISTED} {_OF_PATIENT} AND study.id < ? ORDER BY study.id DESC LIMIT {PAGE_ROWS}",
+                    (patient, last),
+                )
+                passing = self._passing(snapshot, rows)
+            candidates = [self._opened(row) for row in passing]
+            permitted = self._permitted(candidates)
+            yield from (c for c in candidates if c.study.row_id in permitted)
+            if len(rows) < PAGE_ROWS:
+                return
+            last = rows[-1][0]
 
-    def __init__(self) -> None:
-        self._left = QUERY_CANDIDATES_MAX
+    # --- totals ------------------------------------------------------------------------------------------------
 
-    def take(self) -> None:
-        if self._left == 0:
-            raise OutOfResources("a query has more candidates than may be opened for it; narrow it")
-        self._left -= 1
+    def counted_by_index(self) -> Total | None:
+        """Count by the database alone; None where rows must be unsealed to tell."""
+        if self._query.level is not Level.STUDY or self._plan.token is not None:
+            return None
+        with self._database.reading() as snapshot:
+            if not all(_decided_by_index(key) for key in self._query.keys):
+                return None
+            if self._plan.modalities is not None and _some_series_are_hidden(snapshot):
+                return None
+            self._focus = self._sieve.focus(snapshot)
+            if not self._focus.certain:
+                return None
+            conditions = self._conditions()
+            if self._plan.study_uids is not None:
+                conditions.add(*self._database.any_of("study.study_uid", self._plan.study_uids))
+            joined = bool(self._plan.study.sql) or self._plan.study_uids is not None
+            tables = "listing JOIN study ON study.id = listing.study_id" if joined else "listing"
+            rows = snapshot.execute(
+                f"SELECT count(*) FROM (SELECT 1 FROM {tables} WHERE {conditions.where()} "
+                f"LIMIT {COUNTED_BY_INDEX_MAX + 1}) AS counted",
+                conditions.parameters,
+            )
+        counted = int(rows[0][0])
+        return Total(min(counted, COUNTED_BY_INDEX_MAX), exact=counted <= COUNTED_BY_INDEX_MAX)
+
+    def counted_by_opening(self) -> Total:
+        """Count by unsealing, so far as that is cheap."""
+        counted = sum(1 for _ in islice(self.matches(), COUNTED_BY_OPENING_MAX + 1))
+        return Total(min(counted, COUNTED_BY_OPENING_MAX), exact=counted <= COUNTED_BY_OPENING_MAX)
+
+
+@dataclass(slots=True)
+class _Patient:
+    """How much of one patient may be shown."""
+
+    studies: int = 0
+    series: int = 0
+    instances: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Walk:
+    """In which order studies are read, and from where: the newest first.
+
+    ``CROSS JOIN``: SQLite keeps the order of the tables, so that the small rows are looked at first.
+    """
+
+    tables: str
+    condition: str
+    order: str
+    start: tuple[Parameter, ...]
+    token: bytes | None = None
+    by_date: bool = False
+
+    def parameters(self, last: Row | None) -> tuple[Parameter, ...]:
+        """Return the parameters of ``condition`` after the last row that was read."""
+        key = self.start if last is None else ((last[_STUDY_DATE], last[0]) if self.by_date else (last[0],))
+        return key if self.token is None else (self.token, *key)
+
+    def after(self, keys: list[Row], last: Row) -> list[int]:
+        """Return the ids of those that come after the last row, in the order of the walk.
+
+        Args:
+            keys: id and study date of studies.
+            last: the last row that was read.
+        """
+        if not self.by_date:
+            return sorted((row[0] for row in keys if row[0] < last[0]), reverse=True)
+        dated = sorted(((row[1], row[0]) for row in keys if row[1] is not None), reverse=True)
+        return [study_id for date, study_id in dated if (date, study_id) < (last[_STUDY_DATE], last[0])]
+
+
+def _walk_of(plan: Plan) -> _Walk:
+    if plan.token is not None:
+        # The token's rows lie together and in order, so the walk reads nothing else.
+        return _Walk(
+            "study_token AS walk CROSS JOIN listing CROSS JOIN study",
+            "walk.token = ? AND walk.row_id < ? AND listing.study_id = walk.row_id AND study.id = walk.row_id",
+            "walk.row_id DESC",
+            (INTEGER_MAX,),
+            token=plan.token,
+        )
+    if plan.dates is not None:
+        return _Walk(
+            "listing CROSS JOIN study",
+            "(listing.study_date, listing.study_id) < (?, ?) AND study.id = listing.study_id",
+            "listing.study_date DESC, listing.study_id DESC",
+            (plan.dates[1] or _LAST_DATE, INTEGER_MAX),
+            by_date=True,
+        )
+    return _Walk(
+        "listing CROSS JOIN study",
+        "listing.study_id < ? AND study.id = listing.study_id",
+        "listing.study_id DESC",
+        (INTEGER_MAX,),
+    )
+
+
+def _decided_by_index(key: Key) -> bool:
+    """Tell whether what meets the conditions that come of a key meets the key."""
+    if isinstance(key.match, Universal):
+        return True
+    if key.keyword == "StudyInstanceUID":
+        return isinstance(key.match, UIDList)
+    if key.keyword == "StudyDate":
+        return isinstance(key.match, Range)
+    if key.keyword == "ModalitiesInStudy":
+        return isinstance(key.match, Single) or (
+            isinstance(key.match, AnyOf) and all(isinstance(one, Single) for one in key.match.matches)
+        )
+    return False
+
+
+def _some_series_are_hidden(snapshot: Transaction) -> bool:
+    return bool(snapshot.execute("SELECT 1 FROM deletion WHERE series_uid <> '' LIMIT 1"))
 
 
 def _transfer_syntax(candidate: _Candidate) -> UID:

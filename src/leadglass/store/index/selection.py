@@ -1,6 +1,7 @@
 """Selecting the instances of a retrieve: by UIDs and by patient, ordered as a reader would hang them.
 
-**Invariant:** a patient is not selected by token alone: the unsealed Patient ID decides.
+**Invariant:** a patient is not selected by token alone: the unsealed Patient ID decides. Nothing that is deleted softly is
+selected.
 """
 
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ from leadglass.dicom.normalise import fold_text
 from leadglass.dicom.query import Key, Model, Query, Responder, Single
 from leadglass.store.index.conditions import Conditions
 from leadglass.store.index.database import Database, Row
+from leadglass.store.index.deletions import HIDDEN, INSTANCE_SHOWN, PARTLY_HIDDEN
 from leadglass.store.index.interfaces import InstanceRecord, Selector
 from leadglass.store.index.rows import SELECT_INSTANCE, SELECT_STUDY, STUDY_WIDTH, RowSeal
 from leadglass.store.index.tokens import BlindIndex
@@ -39,10 +41,10 @@ class Selection:
         if not any(named):
             raise IdentifierRefused("a retrieve names neither a patient nor a UID")
         belongs = _Belongs(self._seal, selector.patient_id)
-        for series_id, series_uid, *study in self._series(selector):
+        for series_id, series_uid, hidden, *study in self._series(selector):
             if belongs.to_patient(tuple(study)):
                 study_uid = study[1]
-                for row in self._rows(series_id, selector):
+                for row in self._rows(series_id, selector, partly=hidden == PARTLY_HIDDEN):
                     yield self._seal.open_instance(row, study_uid, series_uid).record
 
     def _series(self, selector: Selector) -> list[Row]:
@@ -61,14 +63,21 @@ class Selection:
             conditions.add(f"series.id IN (SELECT series_id FROM instance WHERE {sql})", parameter)
         with self._database.reading() as snapshot:
             return snapshot.execute(
-                f"SELECT series.id, series.series_uid, {SELECT_STUDY} "
-                f"FROM study JOIN series ON series.study_id = study.id WHERE {conditions.where()} "
+                f"SELECT series.id, series.series_uid, listing.hidden, {SELECT_STUDY} "
+                "FROM study JOIN listing ON listing.study_id = study.id JOIN series ON series.study_id = study.id "
+                f"WHERE {conditions.where(f'listing.hidden <> {HIDDEN}')} "
                 "ORDER BY study.id, series.series_number IS NULL, series.series_number, series.id",
                 conditions.parameters,
             )
 
-    def _rows(self, series_id: int, selector: Selector) -> list[Row]:
+    def _rows(self, series_id: int, selector: Selector, *, partly: bool) -> list[Row]:
         conditions = Conditions()
+        tables = "instance"
+        if partly:
+            tables += (
+                " JOIN series ON series.id = instance.series_id JOIN study ON study.id = series.study_id"
+            )
+            conditions.add(INSTANCE_SHOWN)
         conditions.add("instance.series_id = ?", series_id)
         if selector.sop_instance_uids:
             # An expression, so that the walk goes over the series and not, for every series, over the whole list.
@@ -78,7 +87,7 @@ class Selection:
             conditions.add(sql, parameter)
         with self._database.reading() as snapshot:
             return snapshot.execute(
-                f"SELECT {SELECT_INSTANCE} FROM instance WHERE {conditions.where()} "
+                f"SELECT {SELECT_INSTANCE} FROM {tables} WHERE {conditions.where()} "
                 "ORDER BY instance.instance_number IS NULL, instance.instance_number, instance.id",
                 conditions.parameters,
             )

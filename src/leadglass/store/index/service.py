@@ -16,7 +16,11 @@ from typing import Final, TypeVar
 from leadglass.base.errors import ConfigurationError, IntegrityError, KeyUnavailable
 from leadglass.base.ids import UID
 from leadglass.dicom.query import Query
+from leadglass.store.index.classes import AccessClasses
 from leadglass.store.index.database import Database, Row, Transaction, Value
+from leadglass.store.index.deletions import DeletionRows
+from leadglass.store.index.descriptions import INSERT_OUTLINE, Descriptions
+from leadglass.store.index.facts import FactsReader, is_deidentified, joined, provenance_of
 from leadglass.store.index.interfaces import (
     Counts,
     Deletion,
@@ -33,6 +37,7 @@ from leadglass.store.index.interfaces import (
     Subject,
     Total,
 )
+from leadglass.store.index.relations import Relations
 from leadglass.store.index.rows import (
     INSERT_INSTANCE,
     INSERT_QUARANTINE,
@@ -42,13 +47,16 @@ from leadglass.store.index.rows import (
     SELECT_QUARANTINE,
     SELECT_SERIES,
     SELECT_STUDY,
+    STUDY_NAMES,
     TOKEN_BYTES,
     OpenedLevel,
+    Provenance,
     RowSeal,
 )
 from leadglass.store.index.schema import migrate
-from leadglass.store.index.search import Search
+from leadglass.store.index.search import Search, SearchParts
 from leadglass.store.index.selection import Selection
+from leadglass.store.index.site_rows import SiteRows
 from leadglass.store.index.tokens import BlindIndex
 from leadglass.trust.keys.interfaces import RowCipher, Tokeniser
 
@@ -70,6 +78,12 @@ _PLACE: Final = """
 """
 """Apart from ``_LOOKUP``: one join with all columns took 54 us, the two take 20."""
 
+_FIND_SERIES: Final = f"SELECT {SELECT_SERIES} FROM series WHERE study_id = ? AND series_uid = ?"
+_LIST_STUDY: Final = """INSERT INTO listing (study_id, study_date, class_id, hidden) VALUES (?, ?, NULL, ?)
+    ON CONFLICT (study_id) DO NOTHING"""
+_STUDY_DATE: Final = STUDY_NAMES.index("study_date")
+_NOWHERE: Final = Provenance()
+
 _SeriesKey = tuple[str, str]
 _K = TypeVar("_K")
 _V = TypeVar("_V")
@@ -77,10 +91,24 @@ _V = TypeVar("_V")
 
 @dataclass(frozen=True, slots=True)
 class _LevelRow:
-    """Row of a study, or of a series without the id of its study; and its tokens, one after the other."""
+    """Row of a study, or of a series without the id of its study; and its tokens, one after the other.
+
+    Attributes:
+        provenance: of a series.
+    """
 
     row: tuple[Value, ...]
     tokens: bytes
+    provenance: Provenance = _NOWHERE
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownSeries:
+    """A series whose row is there."""
+
+    row_id: int
+    study_id: int
+    provenance: Provenance
 
 
 @dataclass(slots=True)
@@ -92,12 +120,14 @@ class PreparedEntry:
         instance_row: without the id of its series.
         study: row of its study; None while that is known to be there.
         series: row of its series; None while that is known to be there.
+        outline_row: of its outline; None where it has none.
     """
 
     entry: IndexEntry
     instance_row: tuple[Value, ...]
     study: _LevelRow | None
     series: _LevelRow | None
+    outline_row: tuple[bytes, bytes] | None
 
     @property
     def series_key(self) -> _SeriesKey:
@@ -113,22 +143,33 @@ class SQLIndex:
         database: opened; it is migrated here, and closed by ``close``.
         cipher: seals and opens rows under the key of their study.
         tokeniser: makes blind-index tokens.
+        site: seals what belongs to no single study. Without it lists are decided study by study, and relations and
+            deletions are refused.
 
     Raises:
         ConfigurationError: the database is of a newer version, or was made under another index key.
         IntegrityError: it is not what was written.
     """
 
-    def __init__(self, database: Database, cipher: RowCipher, tokeniser: Tokeniser) -> None:
+    def __init__(
+        self, database: Database, cipher: RowCipher, tokeniser: Tokeniser, site: SiteRows | None = None
+    ) -> None:
         self._database = database
         self._seal = RowSeal(cipher)
         self._blind = BlindIndex(tokeniser)
+        self._classes = None if site is None else AccessClasses(database, site, self._blind)
+        self._reader = FactsReader(database, self._seal)
+        self._relations = Relations(database, site, self._blind)
+        self._deletions = DeletionRows(database, site)
+        self._descriptions = Descriptions(database, cipher)
         # What is known to be there (written by the writing thread only), and what was prepared for what is not.
         self._known = _Known()
         self._levels_lock = threading.Lock()
         self._prepared_studies: OrderedDict[str, _LevelRow] = OrderedDict()
         self._prepared_series: OrderedDict[_SeriesKey, _LevelRow] = OrderedDict()
-        self._search = Search(database, self._seal, self._blind)
+        self._search = Search(
+            SearchParts(database, self._seal, self._blind, self._classes, self._reader, self._relations)
+        )
         self._selection = Selection(database, self._seal, self._blind)
         migrate(database)
         self._check_key()
@@ -147,12 +188,14 @@ class SQLIndex:
         """
         head = entry.head.instance()
         row = self._seal.instance(entry, head.plain, head.sealed)
+        outline = self._descriptions.outline_row(entry)
         identity = entry.head.identity
         key = (identity.study_uid, identity.series_uid)
-        if key in self._known.series:
-            return PreparedEntry(entry, row, None, None)
+        known = self._known.series.get(key)
+        if known is not None and _is_covered(entry, known.provenance):
+            return PreparedEntry(entry, row, None, None, outline)
         study = None if identity.study_uid in self._known.studies else self._prepared_study(entry)
-        return PreparedEntry(entry, row, study, self._prepared_series_row(key, entry))
+        return PreparedEntry(entry, row, study, self._prepared_series_row(key, entry), outline)
 
     def add_prepared(self, entries: Sequence[PreparedEntry]) -> list[InstanceRecord | None]:
         """Add all in one transaction. See ``Index.add``."""
@@ -163,6 +206,7 @@ class SQLIndex:
             with self._database.writing(durable=False) as transaction:
                 rows = [(self._series_id(transaction, e, found), *e.instance_row) for e in entries]
                 _insert_all(transaction, rows)
+                transaction.insert_many(INSERT_OUTLINE, [e.outline_row for e in entries if e.outline_row])
         except _SomeAreHeldError:
             return self._add_one_by_one(entries)
         self._remember(found)
@@ -180,36 +224,88 @@ class SQLIndex:
                         # Another node was quicker, between the two statements.
                         holder = self._held(transaction, entry.entry.head.identity.sop_instance_uid)
                 same = holder is None or holder.address == entry.entry.address
+                if same and entry.outline_row:
+                    transaction.insert_many(INSERT_OUTLINE, [entry.outline_row])
                 outcomes.append(None if same else holder)
         self._remember(found)
         return outcomes
 
     def _series_id(self, transaction: Transaction, entry: PreparedEntry, found: "_Known") -> int:
         key = entry.series_key
-        series_id = self._known.series.get(key) or found.series.get(key)
-        if series_id is None:
-            study_id = self._study_id(transaction, entry, found)
-            level = entry.series or self._prepared_series_row(key, entry.entry)
-            series_id = _find_or_insert(
-                transaction,
-                ("SELECT id FROM series WHERE study_id = ? AND series_uid = ?", (study_id, key[1])),
-                (INSERT_SERIES, (study_id, *level.row)),
-                ("series_token", level.tokens),
-            )
-            found.series[key] = series_id
-        return series_id
+        known = found.series.get(key) or self._known.series.get(key)
+        if known is None:
+            known = found.series[key] = self._found_series(transaction, entry, found)
+        if not _is_covered(entry.entry, known.provenance):
+            known = found.series[key] = self._with_object(transaction, entry, known)
+        return known.row_id
+
+    def _found_series(self, transaction: Transaction, entry: PreparedEntry, found: "_Known") -> _KnownSeries:
+        study_uid, series_uid = entry.series_key
+        study_id = self._study_id(transaction, entry, found)
+        level = entry.series or self._prepared_series_row(entry.series_key, entry.entry)
+        rows = transaction.execute(_FIND_SERIES, (study_id, series_uid))
+        if not rows:
+            series_id = _insert(transaction, (INSERT_SERIES, (study_id, *level.row)), "series", level.tokens)
+            if series_id is not None:
+                facts = self._reader.of_series((series_id, *level.row), study_uid)
+                self._classify(transaction, study_id, study_uid, facts)
+                return _KnownSeries(series_id, study_id, level.provenance)
+            # Another node inserted it after the first look; its transaction has ended, so now it is visible.
+            rows = transaction.execute(_FIND_SERIES, (study_id, series_uid))
+        opened = self._seal.open_series(rows[0], study_uid)
+        return _KnownSeries(opened.row_id, study_id, opened.provenance)
+
+    def _with_object(
+        self, transaction: Transaction, entry: PreparedEntry, known: _KnownSeries
+    ) -> _KnownSeries:
+        """Seal a series again with where another object of it came from."""
+        study_uid = entry.series_key[0]
+        # The first statement keeps other nodes from doing the same meanwhile.
+        transaction.execute("UPDATE series SET study_id = study_id WHERE id = ?", (known.row_id,))
+        row = transaction.execute(f"SELECT {SELECT_SERIES} FROM series WHERE id = ?", (known.row_id,))[0]
+        opened = self._seal.open_series(row, study_uid)
+        provenance = opened.provenance.with_object(provenance_of(entry.entry.head, entry.entry.source))
+        sealed = self._seal.series_again(row, study_uid, provenance)
+        transaction.execute("UPDATE series SET sealed = ? WHERE id = ?", (sealed, known.row_id))
+        facts = self._reader.of_series((*row[:-1], sealed), study_uid)
+        self._classify(transaction, known.study_id, study_uid, facts)
+        return _KnownSeries(known.row_id, known.study_id, provenance)
+
+    def _classify(self, transaction: Transaction, study_id: int, study_uid: str, facts: StudyFacts) -> None:
+        """Move a study to its class, after one of its series got these facts."""
+        if self._classes is None:
+            return
+        listed = transaction.execute(
+            "UPDATE listing SET hidden = hidden WHERE study_id = ? RETURNING class_id", (study_id,)
+        )
+        if not listed:
+            return  # somebody took it away; a verification says so
+        current = listed[0][0]
+        if current is None:
+            every = [self._reader.of_series(row, study_uid) for row in _series_rows(transaction, study_id)]
+            whole = joined(every)
+        else:
+            known = self._classes.facts(transaction, [current], committed=False)
+            whole = joined([*known.values(), facts])
+        class_id = self._classes.intern(transaction, whole)
+        if class_id != current:
+            transaction.execute("UPDATE listing SET class_id = ? WHERE study_id = ?", (class_id, study_id))
 
     def _study_id(self, transaction: Transaction, entry: PreparedEntry, found: "_Known") -> int:
         study_uid = entry.series_key[0]
-        study_id = self._known.studies.get(study_uid) or found.studies.get(study_uid)
+        study_id = found.studies.get(study_uid) or self._known.studies.get(study_uid)
         if study_id is None:
-            level = entry.study or self._prepared_study(entry.entry)
-            study_id = _find_or_insert(
-                transaction,
-                ("SELECT id FROM study WHERE study_uid = ?", (study_uid,)),
-                (INSERT_STUDY, level.row),
-                ("study_token", level.tokens),
-            )
+            find = ("SELECT id FROM study WHERE study_uid = ?", (study_uid,))
+            rows = transaction.execute(*find)
+            if not rows:
+                level = entry.study or self._prepared_study(entry.entry)
+                study_id = _insert(transaction, (INSERT_STUDY, level.row), "study", level.tokens)
+                if study_id is not None:
+                    hidden = self._deletions.state(transaction, study_uid)
+                    transaction.execute(_LIST_STUDY, (study_id, level.row[_STUDY_DATE], hidden))
+                # Else another node inserted it after the first look; now it is visible.
+            if study_id is None:
+                study_id = int((rows or transaction.execute(*find))[0][0])
             found.studies[study_uid] = study_id
         return study_id
 
@@ -233,10 +329,16 @@ class SQLIndex:
         if prepared is None:
             identity, head = entry.head.identity, entry.head.series()
             tokens = self._blind.of(head.tokens)
+            provenance = provenance_of(entry.head, entry.source)
             row = self._seal.series(
-                identity.study_uid, identity.series_uid, entry.address.key_id, head, tokens=tokens
+                identity.study_uid,
+                identity.series_uid,
+                entry.address.key_id,
+                head,
+                tokens=tokens,
+                provenance=provenance,
             )
-            prepared = _LevelRow(row, tokens)
+            prepared = _LevelRow(row, tokens, provenance)
             with self._levels_lock:
                 _put(self._prepared_series, key, prepared, PREPARED_MAX)
         return prepared
@@ -245,8 +347,8 @@ class SQLIndex:
         """Keep what a committed transaction found. Called by the writing thread; others only look."""
         for study_uid, study_id in found.studies.items():
             _put(self._known.studies, study_uid, study_id, KNOWN_MAX)
-        for key, series_id in found.series.items():
-            _put(self._known.series, key, series_id, KNOWN_MAX)
+        for key, series in found.series.items():
+            _put(self._known.series, key, series, KNOWN_MAX)
         with self._levels_lock:
             for study_uid in found.studies:
                 self._prepared_studies.pop(study_uid, None)
@@ -271,9 +373,9 @@ class SQLIndex:
         study_uid, series_uid = place[0]
         return self._seal.open_instance(tuple(instance), study_uid, series_uid).record
 
-    def search(self, query: Query, scope: Scope, *, offset: int = 0) -> Iterator[Match]:  # noqa: ARG002
+    def search(self, query: Query, scope: Scope, *, offset: int = 0) -> Iterator[Match]:
         """Yield what matches. See ``Index.search``."""
-        return self._search.matches(query)
+        return self._search.matches(query, scope, offset)
 
     def select(self, selector: Selector) -> Iterator[InstanceRecord]:
         """Yield the instances that a retrieve names. See ``Index.select``."""
@@ -281,49 +383,51 @@ class SQLIndex:
 
     def count(self, query: Query, scope: Scope) -> Total:
         """Tell how many ``search`` would yield. See ``Index.count``."""
-        return Total(sum(1 for _ in self.search(query, scope)), exact=True)
+        return self._search.count(query, scope)
 
     def facts(self, study_uids: Sequence[UID], subject: Subject) -> dict[UID, StudyFacts]:
         """Return the facts of each study. See ``Index.facts``."""
-        raise NotImplementedError
+        return self._search.facts(study_uids, subject)
 
     def outlines(self, records: Sequence[InstanceRecord]) -> list[bytes]:
         """Return the outline of each record. See ``Index.outlines``."""
-        return [b""] * len(records)
+        return self._descriptions.outlines(records)
 
     def metadata(self, records: Sequence[InstanceRecord]) -> list[bytes]:
         """Return the DICOM JSON of each record. See ``Index.metadata``."""
-        return [b""] * len(records)
+        return self._descriptions.metadata(records)
 
     def keep_metadata(self, records: Sequence[tuple[InstanceRecord, bytes]]) -> None:
         """Keep the DICOM JSON of records. See ``Index.keep_metadata``."""
-        del records
+        self._descriptions.keep_metadata(records)
+
+    # --- people's ----------------------------------------------------------------------------------------------
 
     def relate(self, entry: RelationEntry) -> None:
         """Give somebody a relation. See ``Index.relate``."""
-        raise NotImplementedError
+        self._relations.relate(entry)
 
     def unrelate(
         self, principal_id: str, relation: Relation, *, study_uid: str = "", patient_id: str = ""
     ) -> bool:
         """Take a relation away. See ``Index.unrelate``."""
-        raise NotImplementedError
+        return self._relations.unrelate(principal_id, relation, study_uid, patient_id)
 
     def relations(self, principal_id: str) -> list[RelationEntry]:
         """Return the relations somebody has. See ``Index.relations``."""
-        raise NotImplementedError
+        return self._relations.of(principal_id)
 
     def delete(self, deletion: Deletion) -> int:
         """Hide what a deletion names. See ``Index.delete``."""
-        raise NotImplementedError
+        return self._deletions.add(deletion)
 
     def restore(self, deletion_id: bytes) -> int:
         """Undo a deletion. See ``Index.restore``."""
-        raise NotImplementedError
+        return self._deletions.remove(deletion_id)
 
     def deletions(self) -> Iterator[Deletion]:
         """Yield what is deleted softly. See ``Index.deletions``."""
-        raise NotImplementedError
+        return self._deletions.all()
 
     def counts(self) -> Counts:
         """Return how much is held."""
@@ -387,19 +491,40 @@ class SQLIndex:
             yield from self._verify_token_counts(tokens)
             yield from self._verify_instances()
             yield from self._verify_quarantine_and_packs()
+            yield from self._verify_people()
         except IntegrityError as error:
             # A page that cannot be read ends the walk: rows behind it cannot be reached either.
             yield RowFinding(self._database.name, str(error))
 
     def _verify_studies(self, tally: "_TokenTally") -> Iterator[RowFinding]:
-        for row in self._pages(f"SELECT {SELECT_STUDY} FROM study", "study"):
+        statement = f"""SELECT {SELECT_STUDY}, listing.study_id, listing.study_date, listing.class_id, listing.hidden
+            FROM study LEFT JOIN listing ON listing.study_id = study.id"""
+        for row in self._pages(statement, "study"):
             try:
-                opened = self._seal.open_study(row)
+                opened = self._seal.open_study(row[:-4])
+                yield from self._verify_listing(opened, row[1 + _STUDY_DATE], row[-4:])
             except (IntegrityError, KeyUnavailable) as error:
                 yield RowFinding(f"study row {row[0]}", str(error))
                 continue
             tally.study += len(opened.tokens)
             yield from self._missing_tokens("study", opened)
+
+    def _verify_listing(self, opened: OpenedLevel, date: str | None, listing: Row) -> Iterator[RowFinding]:
+        """Compare what lists are walked by with what the rows say."""
+        listed, listed_date, class_id, hidden = listing
+        with self._database.reading() as transaction:
+            facts = self._reader.of(transaction, [opened])
+            state = self._deletions.state(transaction, opened.uid)
+            known = None
+            if self._classes is not None and class_id is not None:
+                known = self._classes.facts(transaction, [class_id]).get(class_id)
+        where = f"study row {opened.row_id}"
+        if listed is None or listed_date != date:
+            yield RowFinding(where, "its listing is missing or has another date: it is hidden")
+        elif state != hidden:
+            yield RowFinding(where, "its listing does not agree with what was deleted")
+        elif self._classes is not None and known != facts[opened.row_id]:
+            yield RowFinding(where, "it is listed in a class of other studies: it may be hidden")
 
     def _verify_series(self, tally: "_TokenTally") -> Iterator[RowFinding]:
         statement = f"SELECT {SELECT_SERIES}, study.study_uid FROM series LEFT JOIN study ON study.id = series.study_id"
@@ -436,12 +561,16 @@ class SQLIndex:
 
     def _verify_instances(self) -> Iterator[InstanceRecord | RowFinding]:
         statement = f"""
-            SELECT {SELECT_INSTANCE}, study.study_uid, series.series_uid FROM instance
+            SELECT {SELECT_INSTANCE}, study.study_uid, series.series_uid, description.outline, description.metadata
+            FROM instance
             LEFT JOIN series ON series.id = instance.series_id LEFT JOIN study ON study.id = series.study_id
+            LEFT JOIN description ON description.object_id = instance.object_id
         """
         for row in self._pages(statement, "instance"):
             try:
-                yield self._seal.open_instance(row[:-2], row[-2], row[-1]).record
+                record = self._seal.open_instance(row[:-4], row[-4], row[-3]).record
+                self._descriptions.open_both(record, row[-2], row[-1])
+                yield record
             except (IntegrityError, KeyUnavailable) as error:
                 yield RowFinding(f"instance row {row[0]}", str(error))
 
@@ -456,6 +585,12 @@ class SQLIndex:
         for pack_id, seal in notes:
             if seal != self._blind.pack_seal(pack_id):
                 yield RowFinding(f"pack {bytes(pack_id).hex()}", "the note that it is closed is not ours")
+
+    def _verify_people(self) -> Iterator[RowFinding]:
+        """Open relations and deletions, where there is a key for them."""
+        if self._classes is None:
+            return
+        yield from (*self._relations.findings(), *self._deletions.findings())
 
     def _pages(self, statement: str, table: str) -> Iterator[Row]:
         """Yield every row in the order of ids, in short transactions: a slow reader holds nothing."""
@@ -473,12 +608,25 @@ class SQLIndex:
     # --- whole -------------------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Forget everything but jobs, which cannot be rebuilt from packs."""
-        tables = ("study_token", "series_token", "instance", "series", "study", "quarantine", "pack")
+        """Forget everything that packs tell again; jobs, relations and deletions they do not."""
+        tables = (
+            "study_token",
+            "series_token",
+            "listing",
+            "access_class",
+            "description",
+            "instance",
+            "series",
+            "study",
+            "quarantine",
+            "pack",
+        )
         with self._database.writing(durable=True) as transaction:
             for table in tables:
                 transaction.execute(f"DELETE FROM {table}")
         self._known = _Known()
+        if self._classes is not None:
+            self._classes.forget()
         with self._levels_lock:
             self._prepared_studies.clear()
             self._prepared_series.clear()
@@ -507,10 +655,12 @@ class SQLIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Ids of studies by UID, and of series by study and series UID."""
+    """Ids of studies by UID, and series by study and series UID."""
 
     studies: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
-    series: OrderedDict[_SeriesKey, int] = field(default_factory=OrderedDict[_SeriesKey, int])
+    series: OrderedDict[_SeriesKey, _KnownSeries] = field(
+        default_factory=OrderedDict[_SeriesKey, _KnownSeries]
+    )
 
 
 @dataclass(slots=True)
@@ -534,22 +684,28 @@ def _insert_all(transaction: Transaction, rows: Sequence[tuple[Value, ...]]) -> 
         raise _SomeAreHeldError
 
 
-def _find_or_insert(
-    transaction: Transaction,
-    find: tuple[str, tuple[Value, ...]],
-    insert: tuple[str, tuple[Value, ...]],
-    tokens: tuple[str, bytes],
-) -> int:
-    """Return the id of a row, inserting it and its tokens where it is new."""
-    found = transaction.execute(*find)
-    if found:
-        return int(found[0][0])
+def _insert(
+    transaction: Transaction, insert: tuple[str, tuple[Value, ...]], table: str, joined_tokens: bytes
+) -> int | None:
+    """Insert a row and its tokens; return its id, None where another node was quicker."""
     inserted = transaction.execute(*insert)
     if not inserted:
-        # Another node inserted it after the first look; its transaction has ended, so now it is visible.
-        return int(transaction.execute(*find)[0][0])
+        return None
     row_id = int(inserted[0][0])
-    table, joined = tokens
-    rows = [(joined[i : i + TOKEN_BYTES], row_id) for i in range(0, len(joined), TOKEN_BYTES)]
-    transaction.insert_many(f"INSERT INTO {table} (token, row_id) VALUES (?, ?)", rows)
+    tokens = [joined_tokens[i : i + TOKEN_BYTES] for i in range(0, len(joined_tokens), TOKEN_BYTES)]
+    transaction.insert_many(
+        f"INSERT INTO {table}_token (token, row_id) VALUES (?, ?)", [(token, row_id) for token in tokens]
+    )
     return row_id
+
+
+def _series_rows(transaction: Transaction, study_id: int) -> list[Row]:
+    return transaction.execute(f"SELECT {SELECT_SERIES} FROM series WHERE study_id = ?", (study_id,))
+
+
+def _is_covered(entry: IndexEntry, provenance: Provenance) -> bool:
+    """Tell whether the row of a series says already where this object of it came from."""
+    if entry.source and entry.source not in provenance.sources:
+        return False
+    # Most objects are of people that are named, and so is their series: then there is nothing to look at.
+    return not provenance.deidentified or is_deidentified(entry.head.study().sealed)

@@ -25,6 +25,9 @@ _PATIENT_FIELD: Final = "patient"
 _NO_PATIENT_FIELD: Final = "patient:none"
 _PACK_FIELD: Final = "index:pack"
 _CHECK_FIELD: Final = "index:check"
+_CLASS_FIELD: Final = "index:class"
+_HOLDER_FIELD: Final = "index:holder"
+_STUDY_FIELD: Final = "index:study"
 
 
 class BlindIndex:
@@ -64,6 +67,22 @@ class BlindIndex:
         return (
             self._token(_PATIENT_FIELD, reference) if reference else self._token(_NO_PATIENT_FIELD, study_uid)
         )
+
+    def patient_reference(self, reference: str) -> bytes:
+        """Return what ``patient`` returns for studies of that patient; "" is no patient."""
+        return self._token(_PATIENT_FIELD, reference)
+
+    def study(self, study_uid: str) -> bytes:
+        """Return what stands for a study in a relation."""
+        return self._token(_STUDY_FIELD, study_uid)
+
+    def holder(self, principal_id: str) -> bytes:
+        """Return what stands for somebody who has relations."""
+        return self._token(_HOLDER_FIELD, principal_id)
+
+    def access_class(self, facts: str) -> bytes:
+        """Return what tells classes of studies apart."""
+        return self._token(_CLASS_FIELD, facts)
 
     def pack_seal(self, pack_id: bytes) -> bytes:
         """Return what authenticates the note that a pack is closed and indexed."""
