@@ -200,3 +200,50 @@ def _network(address: str) -> str:
         return "network:none"
     kept = 8 if parsed.version == 4 else 64
     return f"network:{parsed.version}:{int(parsed) >> kept:x}"
+
+
+FACTOR_TRIES: Final = 5
+FACTOR_SECONDS: Final = 900
+
+_FACTOR_MIGRATIONS: Final = (
+    """CREATE TABLE factor_failure (account_id TEXT NOT NULL, factor TEXT NOT NULL, failures INTEGER NOT NULL,
+       since INTEGER NOT NULL, consecutive INTEGER NOT NULL, PRIMARY KEY (account_id, factor)) STRICT""",
+)
+
+
+class FactorThrottle:
+    """Five wrong codes of one factor in a quarter of an hour, and a hundred in a row at all. Thread-safe.
+
+    Whoever gets here has shown the password, so this is no way for a stranger to keep somebody out.
+    """
+
+    def __init__(self, database: IdentityDatabase) -> None:
+        self._database = database
+        self._clock = database.clock
+        database.register("factor-throttle", _FACTOR_MIGRATIONS)
+
+    def take(self, account_id: str, factor: str) -> bool:
+        """Count a try before it is looked at, so that tries at once do not get past it; False when it must wait."""
+        now = int(self._clock.now().timestamp())
+        with self._database.writing() as transaction:
+            rows = transaction.execute(
+                "SELECT failures, since, consecutive FROM factor_failure WHERE account_id = ? AND factor = ?",
+                (account_id, factor),
+            )
+            failures, since, consecutive = rows[0] if rows else (0, now, 0)
+            if now - since >= FACTOR_SECONDS:
+                failures, since = 0, now
+            if failures >= FACTOR_TRIES or consecutive >= FAILURES_MAX:
+                return False
+            transaction.execute(
+                "REPLACE INTO factor_failure VALUES (?, ?, ?, ?, ?)",
+                (account_id, factor, failures + 1, since, consecutive + 1),
+            )
+        return True
+
+    def succeeded(self, account_id: str, factor: str) -> None:
+        """Forget the failures."""
+        with self._database.writing(durable=False) as transaction:
+            transaction.execute(
+                "DELETE FROM factor_failure WHERE account_id = ? AND factor = ?", (account_id, factor)
+            )
