@@ -155,8 +155,8 @@ def build_query(
     )
 
 
-def web_answer(response: bytes, found: WebQuery, url_of: Callable[[str, str, str], str]) -> Dataset:
-    """Return a response identifier as an answer of QIDO-RS.
+def web_answer(response: bytes, found: WebQuery, url_of: Callable[[str, str, str], str]) -> bytes:
+    """Return a response identifier as an answer of QIDO-RS: a data set in Explicit VR Little Endian.
 
     Args:
         response: ``Match.response`` of ``found.query``.
@@ -175,7 +175,7 @@ def web_answer(response: bytes, found: WebQuery, url_of: Callable[[str, str, str
         for level in (Level.STUDY, Level.SERIES, Level.IMAGE)
     ]
     dataset[RETRIEVE_URL] = values.text_element(RETRIEVE_URL, url_of(uids[0], uids[1], uids[2]))
-    return dataset
+    return values.write_dataset(dataset.values())
 
 
 def _text(dataset: Dataset, tag: int) -> str:
