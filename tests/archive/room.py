@@ -10,8 +10,10 @@ from typing import Any
 from fake_clock import FakeClock
 from leadglass.archive.access import Access, Grant
 from leadglass.archive.commitment import Commitment
+from leadglass.archive.disclosure import Disclosures
 from leadglass.archive.ingest import Ingest, Stored, StoreRequest, StoreSession
 from leadglass.archive.query import Finder
+from leadglass.archive.reading import Reader
 from leadglass.archive.recovery import Recovery, RecoveryReport
 from leadglass.archive.retrieve import Retriever
 from leadglass.archive.transcoding import ProcessTranscoder
@@ -22,6 +24,7 @@ from leadglass.base.objects import Origin
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import Query, RetrieveKeys, build_identifier, parse_identifier, parse_retrieve
 from leadglass.store.index.service import SQLIndex
+from leadglass.store.index.site_rows import SiteRows
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.service import SQLJobQueue
@@ -159,13 +162,18 @@ class Room:
         (self.folder / "vault").mkdir(exist_ok=True)
         self.vault = FileVault(self.folder / "vault", self.keys, self.clock)
         self.database = SQLiteDatabase(self.folder / "index.db", self.keys.database_key("index"))
-        self.index = SQLIndex(self.database, self.keys, self.keys)
+        self.index = SQLIndex(
+            self.database, self.keys, self.keys, SiteRows(self.keys.audit_cipher, self.clock)
+        )
         self.writer = IndexWriter(self.index)
         self.access = Access(CedarPolicy.load(self.clock), self.audit, self.vault, self.clock, AsPresented())
         self.ingest = Ingest(self.access, self.vault, self.writer, self.index)
         self.transcoder = ProcessTranscoder()
         self.finder = Finder(self.access, self.writer, self.index)
         self.retriever = Retriever(self.access, self.writer, self.index, self.transcoder)
+        self.reader = Reader(
+            self.access, self.writer, self.index, self.transcoder, Disclosures(self.access)
+        )
         self.jobs = SQLJobQueue(self.database, self.clock)
         self.commitment = Commitment(self.access, self.writer, self.index, self.jobs, self.keys.audit_cipher)
         self.recovery = Recovery(self.access, self.vault, self.index)

@@ -23,7 +23,12 @@ def test_the_transfer_is_on_record_before_anything_is_read(room: Room) -> None:
     room.store(one)
     retrieval = room.retriever.begin(READER, retrieve_keys({"StudyInstanceUID": one.study}))
     (entry,) = room.entries(EventCode.RETRIEVE_STARTED)
-    assert facts(entry) == {"level": "STUDY", "instances": 1, "destination": "WS1"}
+    assert facts(entry) == {
+        "level": "STUDY",
+        "instances": 1,
+        "destination": "WS1",
+        "purpose": "TREAT",
+    }
     (record,) = retrieval.records
     assert b"".join(map(bytes, retrieval.dataset(record, EXPLICIT))) == one.dataset
     retrieval.ended(completed=1, failed=0)

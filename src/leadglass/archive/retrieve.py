@@ -4,13 +4,15 @@ Source: PS3.4 C.4.2, C.4.3; PS3.15 A.5.3.3 (Begin Transferring), A.5.3.7 (Instan
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Final, Protocol
 
-from leadglass.archive.access import Access, Grant
+from leadglass.archive.access import Access, Grant, subject_of
 from leadglass.base.errors import DatasetRefused, IntegrityError, OutOfResources
+from leadglass.base.ids import UID
 from leadglass.base.limits import TRANSCODE_BYTES_MAX
+from leadglass.dicom.part10 import file_meta
 from leadglass.dicom.query import RetrieveKeys
 from leadglass.dicom.transcode import can_transcode
 from leadglass.store.index.interfaces import Index, InstanceRecord, Selector
@@ -62,15 +64,25 @@ class Retrieval:
             KeyUnavailable: its key was destroyed.
             DatasetRefused: it cannot be decoded.
         """
-        if (
-            transfer_syntax_uid != record.identity.transfer_syntax_uid
-            and record.dataset_length > TRANSCODE_BYTES_MAX
-        ):
+        return self._stream(record, transfer_syntax_uid, record.dataset_offset)
+
+    def part10(self, record: InstanceRecord, transfer_syntax_uid: str) -> Iterator[bytes | memoryview]:
+        """Yield one of the granted instances as a file: preamble of zeros, file meta, data set; raises as ``dataset``."""
+        if transfer_syntax_uid != record.identity.transfer_syntax_uid:
+            yield file_meta(replace(record.identity, transfer_syntax_uid=UID(transfer_syntax_uid)))
+            yield from self._stream(record, transfer_syntax_uid, record.dataset_offset)
+        else:
+            yield from self._stream(record, transfer_syntax_uid, 0)
+
+    def _stream(
+        self, record: InstanceRecord, transfer_syntax_uid: str, offset: int
+    ) -> Iterator[bytes | memoryview]:
+        stored_as = record.identity.transfer_syntax_uid
+        if transfer_syntax_uid != stored_as and record.dataset_length > TRANSCODE_BYTES_MAX:
             raise DatasetRefused("larger than what is transcoded")  # before a single octet of it is in memory
         sealed = self.access.open(self.grant, record)
         try:
-            stored_as = record.identity.transfer_syntax_uid
-            pieces = sealed.stream(record.dataset_offset)
+            pieces = sealed.stream(offset)
             if transfer_syntax_uid == stored_as:
                 yield from pieces
             else:
@@ -118,7 +130,7 @@ class Retriever:
     transcoder: Transcoder
 
     def begin(self, principal: Principal, keys: RetrieveKeys, *, destination: str = "") -> Retrieval:
-        """Select the instances and put the transfer on record, before any of it is read.
+        """Select the instances that policy shows, and put the transfer on record before any of it is read.
 
         Args:
             principal: who asks.
@@ -131,7 +143,7 @@ class Retriever:
             OutOfResources: more instances than one retrieve may have.
         """
         permission = Permission.INSTANCE_MOVE if destination else Permission.INSTANCE_RETRIEVE
-        grant = self.access.permit(principal, permission)
+        self.access.permit(principal, permission)
         selector = Selector(
             level=keys.level,
             patient_id=keys.patient_id.reveal(),
@@ -144,6 +156,14 @@ class Retriever:
         if len(records) > RETRIEVE_INSTANCES_MAX:
             raise OutOfResources("more than 65535 instances in one retrieve; ask for less at once")
         studies = list(dict.fromkeys(record.identity.study_uid for record in records))
+        facts = self.index.facts(studies, subject_of(principal))
+        grant = self.access.permit_studies(principal, permission, facts)
+        # What policy hides is as good as missing: neither sent nor counted, but on record.
+        permitted = grant.studies or frozenset[UID]()
+        held_back = sum(record.identity.study_uid not in permitted for record in records)
+        if len(permitted) < len(studies):
+            records = [record for record in records if record.identity.study_uid in permitted]
+            studies = [study for study in studies if study in permitted]
         code = EventCode.MOVE_STARTED if destination else EventCode.RETRIEVE_STARTED
         for start in range(0, max(len(studies), 1), _STUDIES_PER_EVENT):
             self.access.record(
@@ -154,6 +174,8 @@ class Retriever:
                     "level": keys.level.value,
                     "instances": len(records),
                     "destination": destination or principal.ae_title,
+                    "purpose": principal.circumstances.purpose,
+                    **({"held_back": held_back} if held_back else {}),
                 },
             )
         return Retrieval(

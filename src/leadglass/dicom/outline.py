@@ -11,10 +11,11 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
 from typing import Final, NamedTuple, overload
 
 import msgspec
+import numpy as np
+from numpy.typing import NDArray
 
 from leadglass.base.errors import IntegrityError
 from leadglass.base.limits import OUTLINE_FRAGMENTS_MAX, OUTLINE_HEADER_BYTES_MAX
@@ -42,7 +43,7 @@ class Fragments(Sequence[tuple[int, int]]):
         """
         self._offset = offset
         self._lengths: array[int] = lengths if lengths is not None else array("I")
-        self._starts: array[int] | None = None
+        self._starts: NDArray[np.uint64] | None = None
 
     @property
     def lengths(self) -> "array[int]":
@@ -50,11 +51,13 @@ class Fragments(Sequence[tuple[int, int]]):
         return self._lengths
 
     @property
-    def starts(self) -> "array[int]":
+    def starts(self) -> NDArray[np.uint64]:
         """Offset of each item, and of the end of the last one, from the first item."""
         if self._starts is None:
-            self._starts = array("Q", [0])
-            self._starts.extend(accumulate(_ITEM_HEADER + length for length in self._lengths))
+            starts = np.zeros(len(self._lengths) + 1, dtype=np.uint64)
+            lengths = np.asarray(self._lengths, dtype=np.uint64)
+            np.cumsum(lengths + np.uint64(_ITEM_HEADER), out=starts[1:])
+            self._starts = starts
         return self._starts
 
     def __len__(self) -> int:
@@ -69,7 +72,7 @@ class Fragments(Sequence[tuple[int, int]]):
             return tuple(self[i] for i in range(*index.indices(len(self))))
         length = self._lengths[index]
         position = index if index >= 0 else len(self) + index
-        return self._offset + self.starts[position] + _ITEM_HEADER, length
+        return self._offset + int(self.starts[position]) + _ITEM_HEADER, length
 
     def __eq__(self, other: object) -> bool:
         if isinstance(other, Fragments):

@@ -56,8 +56,11 @@ _SOP_CLASS: Final = 0x0008_0016
 _SOP_INSTANCE: Final = 0x0008_0018
 
 _PIXEL_DATA: Final = 0x7FE0_0010
-_PIXELS: Final = (0x7FE0_0008, 0x7FE0_0009, _PIXEL_DATA)
-"""Float, double float and integer Pixel Data: bulk values of any length. Source: PS3.3 C.7.6.3, C.7.6.24, C.7.6.25."""
+_PIXELS: Final = (0x7FE0_0001, 0x7FE0_0002, 0x7FE0_0008, 0x7FE0_0009, _PIXEL_DATA)
+"""Extended Offset Table and its lengths, float, double float and integer Pixel Data: bulk values of any length.
+
+Source: PS3.3 C.7.6.3, C.7.6.24, C.7.6.25.
+"""
 _BULK_VRS: Final = ("OB", "OD", "OF", "OL", "OV", "OW", "UN")
 _BULK_BYTES_MIN: Final = KIB + 1
 """From here on a value of ``_BULK_VRS`` is left out of the outline; shorter ones say more than their place would."""
