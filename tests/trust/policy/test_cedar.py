@@ -17,6 +17,7 @@ from leadglass.trust.identity.models import Circumstances, Principal
 from leadglass.trust.policy.cedar import CedarPolicy, shipped_files, shipped_schema
 from leadglass.trust.policy.interfaces import SITE, Allowed, Denied, Permission, Resource
 from leadglass.trust.policy.questions import MFA_MINUTES, in_scope
+from leadglass.trust.policy.roles import Role, RoleCatalogue, RoleKind
 from trust.policy.people import CLOCK, P, comer, fresh, may, person, study
 
 SCHEMA = shipped_schema()
@@ -25,6 +26,12 @@ _POLICY = CedarPolicy.load(CLOCK)
 
 def policy_of(text: str, clock: FakeClock = CLOCK, time_zone: tzinfo = UTC) -> CedarPolicy:
     return CedarPolicy({"a.cedar": text}, SCHEMA, clock, time_zone=time_zone)
+
+
+def own_roles(includes: dict[str, tuple[str, ...]]) -> RoleCatalogue:
+    return RoleCatalogue(
+        Role(name, RoleKind.PERSON, "x", included, shipped=False) for name, included in includes.items()
+    )
 
 
 # An addition of two large numbers overflows when it is evaluated: strict validation cannot know.
@@ -105,7 +112,7 @@ def test_the_hash_says_which_policies_are_in_force(policy: CedarPolicy) -> None:
     assert policy.bundle_hash == CedarPolicy(files, SCHEMA, CLOCK).bundle_hash
     assert len(policy.bundle_hash) == 64
     longer = CedarPolicy({**files, "people.cedar": files["people.cedar"] + "\n"}, SCHEMA, CLOCK)
-    including = CedarPolicy(files, SCHEMA, CLOCK, includes={"cardiologist": ("radiologist",)})
+    including = CedarPolicy(files, SCHEMA, CLOCK, roles=own_roles({"cardiologist": ("radiologist",)}))
     assert len({policy.bundle_hash, longer.bundle_hash, including.bundle_hash}) == 3
 
 
@@ -114,11 +121,13 @@ def test_a_role_may_include_others_and_their_limits(policy: CedarPolicy) -> None
         shipped_files(),
         SCHEMA,
         CLOCK,
-        includes={
-            "cardiologist": ("radiologist",),
-            "head": ("cardiologist",),
-            "odd": ("key-custodian", "head"),
-        },
+        roles=own_roles(
+            {
+                "cardiologist": ("radiologist",),
+                "head": ("cardiologist",),
+                "odd": ("key-custodian", "head"),
+            }
+        ),
     )
     assert not may(policy, person("head"), P.STUDY_QUERY, study())
     assert may(including, person("cardiologist"), P.STUDY_QUERY, study())
@@ -315,7 +324,7 @@ def test_an_allow_says_by_which_policies(policy: CedarPolicy) -> None:
 _ROLES = ("client", "export-officer", "head", "key-custodian", "operator", "radiologist", "researcher")
 _ROLES_MORE = ("referring-physician", "security-officer", "store", "technologist", "vendor-support", "x")
 _INCLUDES = {"head": ("radiologist",), "x": ("head", "key-custodian")}
-_WITH_INCLUDES = CedarPolicy(shipped_files(), SCHEMA, CLOCK, includes=_INCLUDES)
+_WITH_INCLUDES = CedarPolicy(shipped_files(), SCHEMA, CLOCK, roles=own_roles(_INCLUDES))
 _some_devices = st.lists(st.sampled_from(("device:ct1", "device:mr1")), max_size=2, unique=True)
 _principals = st.builds(
     Principal,

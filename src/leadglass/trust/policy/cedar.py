@@ -14,7 +14,7 @@ import hashlib
 import json
 import threading
 from collections import OrderedDict
-from collections.abc import Container, Hashable, Iterable, Mapping
+from collections.abc import Container, Hashable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, tzinfo
 from importlib import resources
@@ -28,7 +28,8 @@ from leadglass.base.limits import DECISIONS_REMEMBERED_MAX
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Allowed, Decision, Denied, Permission, Resource
 from leadglass.trust.policy.questions import EVERYTHING, Question, Questioner
-from leadglass.trust.policy.rules import Rule, read_rules
+from leadglass.trust.policy.roles import RoleCatalogue
+from leadglass.trust.policy.rules import NAMESPACE, Rule, read_rules
 
 _SCHEMA_NAME: Final = "schema.cedarschema"
 
@@ -74,7 +75,7 @@ class CedarPolicy:
         schema: Cedar schema, in Cedar's own syntax.
         clock: tells how old a factor is, and the hour.
         time_zone: of the site, for hour and weekday.
-        includes: roles that a role includes.
+        roles: of the site, with what each includes.
 
     Raises:
         ConfigurationError: something does not parse, does not validate, or a policy has no name of its own.
@@ -87,13 +88,14 @@ class CedarPolicy:
         clock: Clock,
         *,
         time_zone: tzinfo = UTC,
-        includes: Mapping[str, Iterable[str]] | None = None,
+        roles: RoleCatalogue | None = None,
     ) -> None:
         self.rules: Mapping[str, Rule] = read_rules(files)
         if not self.rules:
             raise ConfigurationError("the policy bundle holds no policies: nothing would be allowed")
         policies = "\n".join(rule.text for rule in self.rules.values())
-        entities = json.dumps(_roles(includes or {}))
+        self.roles = roles if roles is not None else RoleCatalogue()
+        entities = json.dumps(_role_entities(self.roles))
         try:
             self._schema = cedarpy.Schema.from_str(schema)
             self._whole = _Slice(cedarpy.PolicySet.from_str(policies), EVERYTHING)
@@ -110,7 +112,6 @@ class CedarPolicy:
         self._bundle_hash = bundle_hash(schema, files, entities)
         self._lock = threading.Lock()
         self._decisions: OrderedDict[Question, Decision] = OrderedDict()
-        self._includes = _closure(includes or {})
         self._about_roles = frozenset(rule.about_role for rule in self.rules.values())
         self._slices: dict[_SliceKey, _Slice] = {}
         self._shapes: set[Hashable] = set()
@@ -205,7 +206,7 @@ class CedarPolicy:
 
     def _slice(self, question: Question) -> "_Slice":
         """Return the policies whose head fits the question: the others cannot apply. They are parsed once."""
-        roles = frozenset(role for name in question.roles for role in (name, *self._includes.get(name, ())))
+        roles = self.roles.closure(question.roles)
         key = (question.permission, roles & self._about_roles)
         found = self._slices.get(key)
         if found is None:
@@ -224,32 +225,17 @@ class CedarPolicy:
         return found
 
 
-def _roles(includes: Mapping[str, Iterable[str]]) -> list[dict[str, object]]:
-    kind = "Leadglass::Role"
-    names = sorted({*includes, *(role for roles in includes.values() for role in roles)})
+def _role_entities(roles: RoleCatalogue) -> list[dict[str, object]]:
+    kind = f"{NAMESPACE}::Role"
+    includes = roles.includes
     return [
         {
             "uid": {"type": kind, "id": name},
             "attrs": {},
             "parents": [{"type": kind, "id": role} for role in sorted(set(includes.get(name, ())))],
         }
-        for name in names
+        for name in sorted({*includes, *(role for some in includes.values() for role in some)})
     ]
-
-
-def _closure(includes: Mapping[str, Iterable[str]]) -> dict[str, frozenset[str]]:
-    """Return for each role all that it includes, directly or not."""
-    closed = dict[str, frozenset[str]]()
-    for role in includes:
-        reached = set[str]()
-        waiting = list(includes[role])
-        while waiting:
-            name = waiting.pop()
-            if name not in reached:
-                reached.add(name)
-                waiting.extend(includes.get(name, ()))
-        closed[role] = frozenset(reached)
-    return closed
 
 
 def bundle_hash(schema: str, files: Mapping[str, str], entities: str) -> str:

@@ -1,6 +1,6 @@
 """What other rooms may know about policy: one question, and a value as its answer."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -107,6 +107,35 @@ class Policy(Protocol):
 
     def decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
         """Decide. Denies by default and on every error or diagnostic; never raises."""
+        ...
+
+
+class PolicyEvents(Protocol):
+    """Where policy's events go; ``archive.access`` makes audit events of them."""
+
+    def record(
+        self,
+        code: str,
+        by: Principal,
+        *,
+        success: bool = True,
+        objects: Mapping[str, Collection[str]] | None = None,
+        facts: Mapping[str, str | int | bool] | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Put it on record before its effect counts.
+
+        Args:
+            code: a value of ``trust.audit.interfaces.EventCode``.
+            by: who did it.
+            success: False is a failure: a refusal, an alert.
+            objects: kind to values in clear; only tokens of them reach the leaf.
+            facts: for the leaf; no PHI.
+            detail: for the sealed payload.
+
+        Raises:
+            AuditUnavailable: it was not taken; what it would have recorded must not happen.
+        """
         ...
 
 

@@ -36,6 +36,7 @@ class Rule:
         reads: attributes it looks at: ``principal.devices``, ``context.hour``, ``resource.sources``.
         roles: that it names.
         actions: that it is about; empty for all.
+        literals: strings it compares with.
         about_role: whose it is: it says nothing of anybody else; empty: of everybody.
     """
 
@@ -48,6 +49,7 @@ class Rule:
     reads: frozenset[str]
     roles: frozenset[str]
     actions: frozenset[str]
+    literals: frozenset[str]
     about_role: str
 
 
@@ -103,6 +105,7 @@ def _rule(file: str, comment: str, text: str) -> Rule:
         reads=frozenset(_reads(policy)),
         roles=frozenset(uid.id for uid in uids if uid.type.basename == "Role"),
         actions=_scope_actions(policy.action),
+        literals=frozenset(_literals(policy.clauses)),
         about_role=_scope_role(policy.principal),
     )
 
@@ -141,15 +144,25 @@ def _reads(node: object) -> Iterator[str]:
             yield from (f"context.{attr}" for attr in entries)
         case _:
             pass
+    for below in _below(node):
+        yield from _reads(below)
+
+
+def _literals(node: object) -> Iterator[str]:
+    if isinstance(node, pst.StringLit):
+        yield node.value
+    for below in _below(node):
+        yield from _literals(below)
+
+
+def _below(node: object) -> Iterator[object]:
     if isinstance(node, Mapping):
-        for value in node.values():
-            yield from _reads(value)
+        yield from node.values()
     elif isinstance(node, tuple):
-        for value in node:
-            yield from _reads(value)
+        yield from node
     elif is_dataclass(node) and not isinstance(node, type):
         for entry in fields(node):
-            yield from _reads(getattr(node, entry.name))
+            yield getattr(node, entry.name)
 
 
 def _pieces(text: str) -> Iterator[tuple[str, str]]:
