@@ -152,7 +152,7 @@ class DirectorySettings:
     groups_attribute: str = "memberOf"
     group_base: str = ""
     member_attribute: str = "member"
-    seconds: float = 5.0
+    seconds: int = 5
     rules: tuple[GroupRule, ...] = ()
 
 
