@@ -99,6 +99,18 @@ TRANSCODE_BYTES_MAX: Final = 1 * GIB
 """Pixel data of one object that is decoded for a peer which does not take its compression: all of it is held in memory,
 in a process of its own. Checked against the attributes and against every code stream before a decoder runs."""
 
+JSON_BYTES_MAX: Final = 16 * MIB
+"""DICOM JSON of one request: metadata of a study to be stored, or a workitem. 300 CT slices have some 2 MiB."""
+
+JSON_DATASETS_MAX: Final = 10_000
+"""Data sets of one JSON document."""
+
+JSON_ELEMENTS_MAX: Final = 500_000
+"""Data elements of one JSON document, nested ones included: as many as of an identifier held in memory."""
+
+JSON_BULK_BYTES_MAX: Final = 256 * MIB
+"""Octets of all bulk values that one JSON document names, held in memory."""
+
 OUTLINE_HEADER_BYTES_MAX: Final = 4 * MIB
 """All of a data set but its bulk values, kept beside the index row; a thousand frames of enhanced MR have some 3 MiB. Beyond,
 readers open the object itself."""
@@ -152,11 +164,20 @@ RELATED_STUDIES_MAX: Final = 50_000
 """Studies that somebody is related to of which a list is made to search by: 30 years of a busy practice's referrals. With
 more, each candidate is unsealed to tell."""
 
+RELATION_DAYS_MAX: Final = 366
+"""Longest life of an assignment or a treating relationship; whoever still needs it is given it again."""
+
 RELATIONS_PER_PRINCIPAL_MAX: Final = 10_000
 """Assignments and treating relationships of one person at a time, each opened for each request: 10 us."""
 
 DELETED_INSTANCES_PER_HOUR_MAX: Final = 20_000
 """Instances that one person may delete softly in an hour: some forty CT studies. More looks like an attack (S88)."""
+
+DELETION_REASON_CHARACTERS_MAX: Final = 1000
+"""Why something was deleted, in a person's words."""
+
+DELETIONS_LISTED_MAX: Final = 1000
+"""Deletions of one list, the newest ones: what a person can look through."""
 
 # --- store -----------------------------------------------------------------------------------------------------
 
@@ -372,6 +393,15 @@ DECISIONS_REMEMBERED_MAX: Final = 10_000
 
 POLICY_FILE_BYTES_MAX: Final = 1 * MIB
 """One file of a site's policies; those of this release together are 20 KiB."""
+
+POLICY_FILES_MAX: Final = 100
+"""Policy files of a site's own."""
+
+POLICY_VERSIONS_MAX: Final = 10_000
+"""Sets of policies that a site ever applied, about 300 octets each: two a week for a century."""
+
+POLICY_SAMPLES_MAX: Final = 20
+"""Values of changed policies that a dry run makes sample studies of: each makes four, 20 ms of decisions a role."""
 
 POLICY_RULES_MAX: Final = 1000
 """Policies in force. A decision that is not remembered takes longer with each."""
