@@ -144,9 +144,10 @@ class Search:
         run = _Run(self._parts, query, scope)
         return run.counted_by_index() or run.counted_by_opening()
 
-    def facts(self, study_uids: Sequence[UID], subject: Subject) -> dict[UID, StudyFacts]:
-        """Return the facts of each study that is shown. See ``Index.facts``."""
+    def facts(self, study_uids: Sequence[UID], subject: Subject, *, deleted: bool) -> dict[UID, StudyFacts]:
+        """Return the facts of each study. See ``Index.facts``."""
         parts = self._parts
+        shown = "1 = 1" if deleted else STUDY_SHOWN
         found: dict[UID, StudyFacts] = {}
         for start in range(0, len(study_uids), UIDS_PER_PAGE):
             named, parameter = parts.database.any_of(
@@ -156,7 +157,7 @@ class Search:
                 related = parts.relations.of_subject(snapshot, subject)
                 rows = snapshot.execute(
                     f"SELECT {SELECT_STUDY} FROM study JOIN listing ON listing.study_id = study.id "
-                    f"WHERE {named} AND {STUDY_SHOWN}",
+                    f"WHERE {named} AND {shown}",
                     (parameter,),
                 )
                 studies = {row[0]: (parts.seal.open_study(row), row[2]) for row in rows}

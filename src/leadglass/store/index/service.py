@@ -385,9 +385,11 @@ class SQLIndex:
         """Tell how many ``search`` would yield. See ``Index.count``."""
         return self._search.count(query, scope)
 
-    def facts(self, study_uids: Sequence[UID], subject: Subject) -> dict[UID, StudyFacts]:
+    def facts(
+        self, study_uids: Sequence[UID], subject: Subject, *, deleted: bool = False
+    ) -> dict[UID, StudyFacts]:
         """Return the facts of each study. See ``Index.facts``."""
-        return self._search.facts(study_uids, subject)
+        return self._search.facts(study_uids, subject, deleted=deleted)
 
     def outlines(self, records: Sequence[InstanceRecord]) -> list[bytes]:
         """Return the outline of each record. See ``Index.outlines``."""
