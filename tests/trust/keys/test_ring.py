@@ -234,3 +234,15 @@ def test_a_ledger_that_cannot_be_written_gives_no_key(keys: SiteKeys) -> None:
 
 def test_it_does_not_show_itself(keys: SiteKeys) -> None:
     assert repr(keys) == f"SiteKeys(tenant {keys.tenant_id.hex()})"
+
+
+def test_a_site_seal_opens_only_what_its_purpose_sealed(tmp_path: Path) -> None:
+    keys = create_site_keys(tmp_path / "ledger", KeyFileProvider.create(tmp_path / "root"), FakeClock())
+    worklist, identity = keys.site_seal("worklist"), keys.site_seal("identity")
+    sealed = worklist.seal_payload(b"plain", b"row")
+    assert b"plain" not in sealed
+    assert keys.site_seal("worklist").open(sealed, b"row") == b"plain"
+    for seal, associated in ((identity, b"row"), (worklist, b"other")):
+        with pytest.raises(IntegrityError):
+            seal.open_payload(sealed, associated)
+    keys.close()

@@ -12,10 +12,10 @@ import msgspec
 from leadglass.base.errors import IntegrityError
 from leadglass.base.ids import UID
 from leadglass.store.index.database import Database, Row, Value
+from leadglass.store.index.interfaces import SiteCipher
 from leadglass.store.index.rows import microseconds, moment
 from leadglass.store.index.schema import migrate
 from leadglass.store.worklist.interfaces import StoredWorkitem, Subscription
-from leadglass.trust.audit.interfaces import PayloadCipher
 
 _PAGE_ROWS: Final = 128
 _COLUMNS: Final = "id, uid, state, version, changed_at, sealed"
@@ -37,7 +37,7 @@ class SQLWorkitemStore:
         cipher: of the site; used by nothing else.
     """
 
-    def __init__(self, database: Database, cipher: PayloadCipher) -> None:
+    def __init__(self, database: Database, cipher: SiteCipher) -> None:
         self._database = database
         self._cipher = cipher
         migrate(database)

@@ -70,6 +70,7 @@ PURPOSES: Final = (
     "index-token",
     "ledger-mac",
     "ledger-token",
+    "site-payload",
 )
 """Each use of a site-wide key has a key of its own."""
 

@@ -31,6 +31,7 @@ TOKEN_BYTES: Final = 16
 
 _DATABASE_KEY: Final = label("database-key")
 _FILE_KEY: Final = label("file-mac")
+_PAYLOAD_KEY: Final = label("site-payload")
 
 KeyEvents = Callable[[EventCode, Mapping[str, str | int]], None]
 """Told of what happens to keys: facts without UIDs."""
@@ -76,6 +77,27 @@ class AuditCipher:
     def token(self, field: str, value: str) -> bytes:
         """Return HMAC-SHA-256(key, field 00 value)[:16]; ``field`` is a name of ours and holds no 00."""
         return self._tokens.digest(f"{field}\0{value}".encode("utf-8", "surrogatepass"))[:TOKEN_BYTES]
+
+
+@final
+class SiteSeal:
+    """Seals what belongs to no study, for one purpose: implements ``SiteCipher`` of the index and ``SecretSeal`` of identity.
+
+    XAES-256-GCM as the audit log's payloads; ``row_seal.PayloadSeal`` says why no nonce repeats.
+    """
+
+    def __init__(self, key: bytes) -> None:
+        self._seal = PayloadSeal(key)
+        self.seal = self._seal.seal
+        self.open = self._seal.open
+
+    def seal_payload(self, plaintext: bytes, associated: bytes) -> bytes:
+        """Return version octet, 192-bit nonce, ciphertext and tag."""
+        return self._seal.seal(plaintext, associated)
+
+    def open_payload(self, sealed: bytes, associated: bytes) -> bytes:
+        """Return the plaintext, or raise IntegrityError."""
+        return self._seal.open(sealed, associated)
 
 
 @final
@@ -188,6 +210,11 @@ class SiteKeys:
         """Return the authenticator of one kind of file; a tag of another kind does not fit."""
         key = KeyedHash(self._ledger.purpose_key("file-mac"))
         return FileMac(key.expand(_FILE_KEY + purpose.encode("utf-8")))
+
+    def site_seal(self, purpose: str) -> SiteSeal:
+        """Return what seals one kind of small things of the site; each purpose has another key."""
+        key = KeyedHash(self._ledger.purpose_key("site-payload"))
+        return SiteSeal(key.expand(_PAYLOAD_KEY + purpose.encode("utf-8")))
 
     def checkpoint_signer(self, algorithm: Literal["ed25519", "ecdsa-p256"] = "ed25519") -> CheckpointSigner:
         """Return the signer of the audit log's checkpoints."""
