@@ -18,6 +18,7 @@ from leadglass.base.limits import FRAME_BYTES_MAX, MIB, RENDERED_CACHE_BYTES_MAX
 from leadglass.dicom.outline import Outline
 from leadglass.dicom.rendering.description import LOOKED_UP
 from leadglass.dicom.rendering.models import RenderOptions
+from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 
 __all__ = ["Decoders", "Renderer"]
 
@@ -88,7 +89,7 @@ class Renderer:
         picture = self._decoders.render(
             outline.header,
             outline.transfer_syntax_uid,
-            lambda: self._octets(reading, record, number, outline),
+            self._read(reading, record, number, outline),
             number,
             options,
         )
@@ -107,7 +108,7 @@ class Renderer:
         """
         outline = reading.outline(record)
         return self._decoders.decode_frame(
-            outline.header, outline.transfer_syntax_uid, lambda: self._octets(reading, record, number, None)
+            outline.header, outline.transfer_syntax_uid, self._read(reading, record, number, outline)
         )
 
     def representative(self, reading: Reading) -> tuple[InstanceRecord, int]:
@@ -130,14 +131,22 @@ class Renderer:
                 return record, (frames + 1) // 2
         raise NotFound("nothing of it can be shown")
 
+    def _read(
+        self, reading: Reading, record: InstanceRecord, number: int, outline: Outline
+    ) -> Callable[[], FrameOctets]:
+        syntax = TRANSFER_SYNTAXES.get(record.identity.transfer_syntax_uid)
+        if syntax is not None and syntax.deflated:
+            # It is inflated in a decoding process, too: whoever held one while it waits for another could wait for ever.
+            octets = self._octets(reading, record, number, outline)
+            return lambda: octets
+        return lambda: self._octets(reading, record, number, outline)
+
     @staticmethod
-    def _octets(
-        reading: Reading, record: InstanceRecord, number: int, outline: Outline | None
-    ) -> FrameOctets:
+    def _octets(reading: Reading, record: InstanceRecord, number: int, outline: Outline) -> FrameOctets:
         frame = reading.frame(record, number)
         octets = _whole(frame, FRAME_BYTES_MAX)
         lookups: list[tuple[int, str, bytes]] = []
-        for bulk in outline.bulk if outline is not None else ():
+        for bulk in outline.bulk:
             if bulk.tag in LOOKED_UP:
                 value = reading.bulk(record, f"{bulk.tag:08X}")
                 lookups.append((bulk.tag, value.vr, _whole(value, _LOOKUP_BYTES_MAX)))

@@ -142,7 +142,8 @@ def _without_padding(occurring: Numbers, transformation: Transformation) -> Numb
         return occurring
     low, high = transformation.padding
     rest = occurring[(occurring < low) | (occurring > high)]
-    return rest if rest.size else occurring
+    # Where one value is all the rest, as in a mask, the contrast is against the padding.
+    return rest if rest.size and rest.min() < rest.max() else occurring
 
 
 def _spread(shown: Numbers, occurring: Numbers) -> Numbers:
