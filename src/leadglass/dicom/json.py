@@ -6,7 +6,7 @@ hundred thousand of them. What a value cannot say in JSON is said as the standar
 - texts are UTF-8, and Specific Character Set says so;
 - IS and DS are numbers where they are numbers, else the string that they are (F.2.3: "Number or String");
 - SV, UV and IS beyond what a double holds exactly are strings;
-- FL and FD that are not finite are the strings ``NaN``, ``Infinity`` and ``-Infinity``: JSON has no such numbers;
+- FL and FD that are not finite are the strings ``NaN``, ``inf`` and ``-inf``: JSON has no such numbers (CP-2275);
 - group lengths are left out: they speak of an encoding that the JSON does not have.
 
 Bulk values are named by a path behind a marker: ``"BulkDataURI":"@/bulkdata/7FE00010"``. Who serves it puts a URL in place of
@@ -18,6 +18,7 @@ Into a data set only what is bounded: depth, size and number of elements are che
 """
 
 import base64
+import binascii
 import math
 import re
 import struct
@@ -26,10 +27,18 @@ from functools import lru_cache
 from json.encoder import encode_basestring
 from typing import Final, NoReturn
 
+import msgspec
 from pydicom.datadict import dictionary_VR
 
 from leadglass.base.errors import DatasetRefused
-from leadglass.base.limits import KIB, SEQUENCE_DEPTH_MAX
+from leadglass.base.limits import (
+    JSON_BULK_BYTES_MAX,
+    JSON_BYTES_MAX,
+    JSON_DATASETS_MAX,
+    JSON_ELEMENTS_MAX,
+    KIB,
+    SEQUENCE_DEPTH_MAX,
+)
 from leadglass.dicom.outline import BulkValue, Outline
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, PrivateSyntaxes, TransferSyntax
 from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
@@ -38,9 +47,13 @@ from leadglass.dicom.values import (
     EXPLICIT_LITTLE_ENDIAN,
     NUMBER_FORMATS,
     SPECIFIC_CHARACTER_SET,
+    UTF_8,
     CharacterSet,
+    Dataset,
+    Element,
     character_set,
     vr_of,
+    write_dataset,
 )
 
 MARKER: Final = b'"BulkDataURI":"@'
@@ -70,12 +83,12 @@ _INTEGER: Final = re.compile(r"[+-]?[0-9]+", re.ASCII)
 _quoted = encode_basestring
 
 
-def dataset_to_json(dataset: bytes, transfer_syntax_uid: str = EXPLICIT_LITTLE_ENDIAN) -> bytes:
+def dataset_to_json(dataset: bytes | Dataset, transfer_syntax_uid: str = EXPLICIT_LITTLE_ENDIAN) -> bytes:
     """Return a data set that is held in memory as one JSON object, UTF-8, all values inside.
 
     Args:
-        dataset: without file meta information.
-        transfer_syntax_uid: one that is not deflated.
+        dataset: without file meta information; octets, or elements as ``values`` has them.
+        transfer_syntax_uid: of octets; one that is not deflated.
 
     Raises:
         DatasetRefused: it cannot be decoded in that syntax.
@@ -83,6 +96,8 @@ def dataset_to_json(dataset: bytes, transfer_syntax_uid: str = EXPLICIT_LITTLE_E
     syntax = TRANSFER_SYNTAXES.get(transfer_syntax_uid)
     if syntax is None:
         raise DatasetRefused("the transfer syntax is not known")
+    if not isinstance(dataset, bytes):
+        dataset, syntax = write_dataset(dataset.values()), TRANSFER_SYNTAXES[EXPLICIT_LITTLE_ENDIAN]
     return _Writer(dataset, syntax, bulk_path="").document((), ())
 
 
@@ -459,7 +474,7 @@ def _numbers(code: str) -> _Format:
 def _float(value: float) -> str:
     if math.isfinite(value):
         return repr(value)
-    return '"NaN"' if math.isnan(value) else '"Infinity"' if value > 0 else '"-Infinity"'
+    return '"NaN"' if math.isnan(value) else '"inf"' if value > 0 else '"-inf"'
 
 
 def _formats() -> dict[str, _Format]:
@@ -484,3 +499,247 @@ def _formats() -> dict[str, _Format]:
 _FORMATS: Final = _formats()
 _SHORT: Final = {vr.encode("ascii"): vr for vr in SHORT_VRS}
 _LONG: Final = {vr.encode("ascii"): vr for vr in LONG_VRS}
+
+
+# --- into a data set -------------------------------------------------------------------------------------------
+
+ResolveBulk = Callable[[str], bytes]
+"""Bulk data URI to the octets of the value, little endian.
+
+Only whoever gave the JSON may give the octets too (a part of the same request): a URI that leads anywhere else must be
+refused with ``DatasetRefused``.
+"""
+
+_STRING: Final = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_BRACKET: Final = re.compile(rb"[][{}]")
+_BRACKETS_MAX: Final = 3 * (SEQUENCE_DEPTH_MAX + 2)
+"""Brackets open at once: three for each sequence (its member, its values, its item)."""
+
+_LOW_GROUPS: Final = frozenset((0x0000, 0x0004, 0x0006, 0xFFFE))
+_DS_CHARACTERS_MAX: Final = 16
+_SHORT_BYTES_MAX: Final = 0xFFFE
+_MULTIPLE_TEXTS: Final = frozenset(
+    ("AE", "AS", "CS", "DA", "DS", "DT", "IS", "LO", "PN", "SH", "TM", "UC", "UI")
+)
+
+
+def json_to_dataset(document: bytes, resolve: ResolveBulk | None = None) -> Dataset:
+    """Return the one data set of a document: an object, alone or the only one of an array. See ``json_to_datasets``."""
+    datasets = json_to_datasets(document, resolve)
+    if len(datasets) != 1:
+        _unfit("one data set is expected")
+    return datasets[0]
+
+
+def json_to_datasets(document: bytes, resolve: ResolveBulk | None = None) -> list[Dataset]:
+    """Return the data sets of a document, in UTF-8, ready for ``values.write_dataset``.
+
+    Args:
+        document: UTF-8; one object, or an array of them.
+        resolve: gives the octets of a BulkDataURI; None: there are none.
+
+    Raises:
+        DatasetRefused: too long, too deep, too many elements, or not the DICOM JSON model.
+    """
+    if len(document) > JSON_BYTES_MAX:
+        _unfit(f"longer than {JSON_BYTES_MAX} octets")
+    _check_depth(document)
+    try:
+        decoded = msgspec.json.decode(document)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
+        raise DatasetRefused("this is no JSON document") from error
+    objects: list[object] = decoded if isinstance(decoded, list) else [decoded]
+    if len(objects) > JSON_DATASETS_MAX:
+        _unfit(f"more than {JSON_DATASETS_MAX} data sets")
+    reader = _JSONReader(resolve)
+    return [reader.top_level(one) for one in objects]
+
+
+def _check_depth(document: bytes) -> None:
+    """Refuse what is nested too deeply, before a parser goes down there (attack: JSON bombs)."""
+    depth = 0
+    for bracket in _BRACKET.findall(_STRING.sub(b"", document)):
+        depth += 1 if bracket in b"[{" else -1
+        if depth > _BRACKETS_MAX:
+            _unfit(f"nested deeper than {SEQUENCE_DEPTH_MAX} sequences")
+
+
+def _unfit(what: str) -> NoReturn:
+    raise DatasetRefused(f"not the DICOM JSON model: {what} (PS3.18 F.2)")
+
+
+class _JSONReader:
+    """Reads objects; counts elements and octets of bulk values over all of them."""
+
+    def __init__(self, resolve: ResolveBulk | None) -> None:
+        self._resolve = resolve
+        self._elements = 0
+        self._bulk_octets = 0
+
+    def top_level(self, value: object) -> Dataset:
+        dataset = self._dataset(value)
+        dataset[SPECIFIC_CHARACTER_SET] = Element(SPECIFIC_CHARACTER_SET, "CS", UTF_8.encode())
+        return {tag: dataset[tag] for tag in sorted(dataset)}
+
+    def _dataset(self, value: object) -> Dataset:
+        dataset: Dataset = {}
+        for name, member in _mapping(value).items():
+            if len(name) != 8 or not name.isascii() or name.strip("0123456789ABCDEFabcdef"):
+                _unfit("an attribute is named by eight hexadecimal digits")
+            tag = int(name, 16)
+            group = tag >> 16
+            if group in _LOW_GROUPS:
+                _unfit("an element of group 0000, 0004, 0006 or FFFE")
+            if group == 2 or not tag & 0xFFFF or tag == SPECIFIC_CHARACTER_SET:
+                continue  # of an encoding that the JSON does not have
+            self._elements += 1
+            if self._elements > JSON_ELEMENTS_MAX:
+                _unfit(f"more than {JSON_ELEMENTS_MAX} elements")
+            if tag in dataset:
+                _unfit("an attribute stands there twice")
+            dataset[tag] = self._element(tag, _mapping(member))
+        return dataset
+
+    def _element(self, tag: int, member: Mapping[str, object]) -> Element:
+        vr = member.get("vr", "") or vr_of(tag)
+        if not isinstance(vr, str) or vr not in _FORMATS:
+            _unfit("a value representation that is none")
+        given = [name for name in ("Value", "InlineBinary", "BulkDataURI") if name in member]
+        if len(given) > 1:
+            _unfit("an attribute with two kinds of value")
+        if not given:
+            return Element(tag, vr, b"", () if vr == "SQ" else None)
+        content = member[given[0]]
+        if given[0] != "Value":
+            if vr == "SQ" or not isinstance(content, str):
+                _unfit("a bulk value is a text, and no sequence")
+            octets = self._inline(content) if given[0] == "InlineBinary" else self._bulk(content)
+            return Element(tag, vr, octets)
+        if not isinstance(content, list):
+            _unfit("Value is an array")
+        values: list[object] = content
+        if vr == "SQ":
+            return Element(tag, vr, b"", tuple(self._dataset(item or {}) for item in values))
+        raw = _encoded(vr, values)
+        if len(raw) > _SHORT_BYTES_MAX and vr in SHORT_VRS:
+            _unfit("a value is longer than its representation allows")
+        return Element(tag, vr, raw)
+
+    def _inline(self, content: str) -> bytes:
+        try:
+            return base64.b64decode(content, validate=True)
+        except (binascii.Error, ValueError) as error:
+            raise DatasetRefused("InlineBinary is no base64 (PS3.18 F.2.7)") from error
+
+    def _bulk(self, uri: str) -> bytes:
+        if self._resolve is None:
+            _unfit("a BulkDataURI, but no bulk data comes with it")
+        octets = self._resolve(uri)
+        self._bulk_octets += len(octets)
+        if self._bulk_octets > JSON_BULK_BYTES_MAX:
+            _unfit(f"more than {JSON_BULK_BYTES_MAX} octets of bulk data")
+        return octets
+
+
+def _mapping(value: object) -> Mapping[str, object]:
+    if not isinstance(value, dict):
+        _unfit("an object is expected")
+    members: dict[str, object] = value
+    return members
+
+
+def _encoded(vr: str, values: Sequence[object]) -> bytes:
+    """Return the octets of the values of an attribute, without padding."""
+    code = NUMBER_FORMATS.get(vr)
+    if code is not None:
+        return b"".join(_packed(code, value) for value in values)
+    if vr == "AT":
+        return b"".join(map(_tag_octets, values))
+    if vr in _BINARY:
+        if values:
+            _unfit("octets are InlineBinary or BulkDataURI")
+        return b""
+    texts = [_text_of(vr, value) for value in values]
+    if vr in _MULTIPLE_TEXTS:
+        if any("\\" in text for text in texts):
+            _unfit("a backslash inside of one of several values")
+    elif len(texts) > 1:
+        _unfit("several values of a representation that has one")
+    try:
+        return "\\".join(texts).encode("utf-8" if vr in CHARACTER_SET_VRS or vr == "UR" else "ascii")
+    except UnicodeEncodeError as error:
+        raise DatasetRefused("characters that the value representation does not have (PS3.5 6.2)") from error
+
+
+def _packed(code: str, value: object) -> bytes:
+    if value is None:
+        return b""
+    if isinstance(value, str) and len(value) <= 32:
+        # SV and UV beyond what a double holds; values that are not finite.
+        try:
+            value = float(value) if code in "fd" else int(value)
+        except ValueError:
+            _unfit("a number is expected")
+    if isinstance(value, float) and code not in "fd":
+        if not value.is_integer():
+            _unfit("a whole number is expected")
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        _unfit("a number is expected")
+    try:
+        return struct.pack(f"<{code}", value)
+    except (struct.error, OverflowError) as error:
+        raise DatasetRefused("a number beyond its value representation (PS3.5 6.2)") from error
+
+
+def _tag_octets(value: object) -> bytes:
+    if not isinstance(value, str) or len(value) != 8 or value.strip("0123456789ABCDEFabcdef"):
+        _unfit("a tag has eight hexadecimal digits")
+    return struct.pack("<HH", int(value[:4], 16), int(value[4:], 16))
+
+
+def _text_of(vr: str, value: object) -> str:
+    if value is None:
+        return ""
+    if vr == "PN" and isinstance(value, dict):
+        return _name_of(_mapping(value))
+    if vr in {"DS", "IS"} and isinstance(value, int | float) and not isinstance(value, bool):
+        return _decimal_text(vr, value)
+    if not isinstance(value, str):
+        _unfit("a text is expected")
+    if "\0" in value or "\x1b" in value:
+        _unfit("a control character in a text")
+    return value
+
+
+def _name_of(groups: Mapping[str, object]) -> str:
+    texts: list[str] = []
+    for name in _GROUPS:
+        text = groups.get(name) or ""
+        if not isinstance(text, str) or "=" in text or "\0" in text or "\x1b" in text:
+            _unfit("a component group of a name is a text without =")
+        texts.append(text)
+    return "=".join(texts).rstrip("=")
+
+
+def _decimal_text(vr: str, value: float) -> str:
+    """Return a number in at most 16 characters, as exactly as they allow. Source: PS3.5 6.2 (DS, IS)."""
+    if vr == "IS":
+        if isinstance(value, float) and not value.is_integer():
+            _unfit("a whole number is expected")
+        text = str(int(value))
+        if len(text) > 12:
+            _unfit("a whole number of more than 12 characters")
+        return text
+    try:
+        value = value if isinstance(value, int) and abs(value) < 10**15 else float(value)
+    except OverflowError:
+        value = math.inf
+    if not math.isfinite(value):
+        _unfit("a number beyond its value representation")
+    text = repr(value)
+    digits = _DS_CHARACTERS_MAX
+    while len(text) > _DS_CHARACTERS_MAX and digits:
+        text = f"{value:.{digits}g}"
+        digits -= 1
+    return text
