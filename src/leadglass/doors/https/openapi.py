@@ -69,8 +69,8 @@ def document(endpoints: Sequence[Endpoint | WebSocketEndpoint]) -> dict[str, Any
 
 def _operation(path: str, given: Mapping[str, object]) -> dict[str, Any]:
     operation: dict[str, Any] = dict(given)
-    described: list[Any] = list(operation.get("parameters", ()))
-    named = {p.get("name") for p in described if isinstance(p, Mapping) and p.get("in") == "path"}
+    described: list[Mapping[str, object]] = list(operation.get("parameters", ()))
+    named = {parameter.get("name") for parameter in described if parameter.get("in") == "path"}
     described += [
         {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
         for name in _PARAMETER.findall(path)

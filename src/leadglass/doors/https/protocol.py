@@ -13,11 +13,11 @@ Source: RFC 9112 2.2, 3.2, 5.1, 6.1, 6.3, 9.3, 11.2; RFC 9110 7.2.
 """
 
 import asyncio
-from typing import TYPE_CHECKING, Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, cast
 
 import httptools
 from uvicorn.config import Config
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 from uvicorn.server import ServerState
 
@@ -221,11 +221,15 @@ class GuardedHTTP(HttpToolsProtocol):
             self._send_clock.cancel()
             self._send_clock = None
 
+    def _current(self) -> RequestResponseCycle | None:
+        """Return the last request that was begun to be served; there is none at first, whatever uvicorn's types say."""
+        return cast("RequestResponseCycle | None", self.cycle)
+
     # --- callbacks of the parser -------------------------------------------------------------------------------
 
     def on_message_begin(self) -> None:
         """Called at the first octet of a request."""
-        if self.cycle is not None and not self.cycle.response_complete:
+        if (cycle := self._current()) is not None and not cycle.response_complete:
             raise _RefusedError(400, "a request before the answer to the last")
         super().on_message_begin()
         scope = cast("dict[str, Any]", self.scope)
@@ -282,9 +286,10 @@ class GuardedHTTP(HttpToolsProtocol):
         """The request has arrived as a whole."""
         self._in_body = False
         self._stop_clock()
-        if self.cycle is not None:
+        cycle = self._current()
+        if cycle is not None:
             super().on_message_complete()
-            if self.cycle.response_complete:
+            if cycle.response_complete:
                 self._begin_idle()
 
     def on_response_complete(self) -> None:
@@ -341,7 +346,8 @@ class GuardedHTTP(HttpToolsProtocol):
         self._body_bytes += octets
         if self.flow.read_paused:
             self._was_paused = True
-        if self.cycle is not None and self.cycle.response_complete:
+        cycle = self._current()
+        if cycle is not None and cycle.response_complete:
             self._left_bytes += octets
             if self._left_bytes > BODY_LEFT_BYTES_MAX:
                 self.abort()
@@ -368,11 +374,12 @@ class GuardedHTTP(HttpToolsProtocol):
         self._deaf = True
         self._stop_clock()
         self._house.malformed(self, reason)
-        if self.cycle is not None and not self.cycle.response_complete:
+        cycle = self._current()
+        if cycle is not None and not cycle.response_complete:
             if self._in_body:
                 self.abort()  # the body of the request in hand is broken: it must not look as if it had ended
             else:
-                self.cycle.keep_alive = False  # its answer goes out whole, and is the last
+                cycle.keep_alive = False  # its answer goes out whole, and is the last
             return
         words = _WORDS[status]
         self.transport.write(
@@ -387,8 +394,8 @@ class GuardedHTTP(HttpToolsProtocol):
         if not self._should_upgrade():
             # Any other protocol is not ours; the request was served as what it is, and what follows it is not read.
             self._deaf = True
-            if self.cycle is not None:
-                self.cycle.keep_alive = False
+            if (cycle := self._current()) is not None:
+                cycle.keep_alive = False
             return
         if self.scope["method"] != "GET":
             self._refuse(400, "a WebSocket that does not begin with GET")
@@ -458,9 +465,3 @@ class GuardedWebSocket(WebSocketsSansIOProtocol):
         scope[TLS_KEY] = self.tls
         scope[CONNECTION_KEY] = self
         await super().run_asgi()
-
-
-if TYPE_CHECKING:
-
-    def _are_guests(http: GuardedHTTP, socket: GuardedWebSocket) -> tuple[Guest, Guest]:
-        return http, socket

@@ -87,7 +87,7 @@ class HTTPSServer:
         ready: Callable[[], bool] = lambda: True,
     ) -> None:
         self._host = host
-        self._requested_port = port
+        self._requested_port = self._port = port
         self._make_context = ssl_context_factory
         self._endpoints = [*endpoints, *own_endpoints(endpoints, options, ready, clock)]
         self._authenticator = authenticator
@@ -125,6 +125,7 @@ class HTTPSServer:
                 hint="choose another port in leadglass.toml, or stop what listens there",
             ) from error
         self._listening.setblocking(False)
+        self._port = self._listening.getsockname()[1]
         self._thread = threading.Thread(target=self._run, name="https", daemon=True)
         self._thread.start()
         self._started.wait()
@@ -132,9 +133,7 @@ class HTTPSServer:
     @property
     def port(self) -> int:
         """The port that is bound."""
-        assert self._listening is not None
-        port: int = self._listening.getsockname()[1]
-        return port
+        return self._port
 
     @property
     def endpoints(self) -> Sequence[Endpoint | WebSocketEndpoint]:

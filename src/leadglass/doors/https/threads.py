@@ -123,7 +123,9 @@ class _Stream(Response):
             if scope["method"] == "HEAD":
                 await send(start)
             else:
-                first = await _shielded(in_thread(self._pieces))
+                first = await _shielded(
+                    in_thread(self._pieces, STREAM_PIECE_BYTES // 4)
+                )  # soon rather than much
                 await send(start)
                 watcher = asyncio.create_task(self._watch(receive))
                 await self._send(first, send)
@@ -138,7 +140,7 @@ class _Stream(Response):
     async def _send(self, pieces: list[Piece], send: Send) -> None:
         """Send what there is while the next is made."""
         while pieces and not self._gone:
-            following = asyncio.ensure_future(in_thread(self._pieces))
+            following = asyncio.ensure_future(in_thread(self._pieces, STREAM_AHEAD_BYTES))
             try:
                 for piece in pieces:
                     await send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -151,8 +153,12 @@ class _Stream(Response):
             pass
         self._gone = True
 
-    def _pieces(self) -> list[Piece]:
-        """Return what is sent before a thread is asked again, empty at the end. Small pieces are joined."""
+    def _pieces(self, ahead: int) -> list[Piece]:
+        """Return what is sent before a thread is asked again, empty at the end. Small pieces are joined.
+
+        Args:
+            ahead: stop when there is so much.
+        """
         pieces: list[Piece] = []
         small = bytearray()
         octets = 0
@@ -168,7 +174,7 @@ class _Stream(Response):
             if len(small) >= STREAM_PIECE_BYTES:
                 pieces.append(small)
                 small = bytearray()
-            if octets >= STREAM_AHEAD_BYTES:
+            if octets >= ahead:
                 break
         if small:
             pieces.append(small)
