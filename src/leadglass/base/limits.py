@@ -292,6 +292,9 @@ BYTE_RANGES_MAX: Final = 16
 MULTIPART_PARTS_MAX: Final = 20_000
 """Parts of one STOW-RS request: instances, or bulk values. The largest studies have some 10 000 instances."""
 
+UNREADABLE_PARTS_MAX: Final = 100
+"""Parts of one STOW-RS request that are no DICOM files at all; each costs a durable event of the audit log."""
+
 MULTIPART_PREAMBLE_BYTES_MAX: Final = 4 * KIB
 """Octets before the first and behind the last delimiter of a multipart body; they say nothing."""
 

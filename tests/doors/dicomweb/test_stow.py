@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from archive.room import CT, READER, Image, Room, element, facts, image
 from doors.dicomweb.web_room import BOUNDARY, RELATED, ROOT_URL, client_of, multipart, part10, services_of
-from leadglass.base.limits import MULTIPART_PARTS_MAX, PART_HEADER_BYTES_MAX
+from leadglass.base.limits import PART_HEADER_BYTES_MAX, UNREADABLE_PARTS_MAX
 from leadglass.dicom import values
 from leadglass.doors.dicomweb.stow import endpoints
 from leadglass.trust.audit.interfaces import EventCode
@@ -209,11 +209,12 @@ def test_a_body_without_instances(client: TestClient) -> None:
     [
         (multipart(b"x", media_type=f"multipart/related; boundary={'c'}"), 415),
         (multipart(b"x", media_type="application/dicom\r\nX: " + "x" * PART_HEADER_BYTES_MAX), 413),
-        (multipart(*[b""] * (MULTIPART_PARTS_MAX + 1), media_type="application/dicom"), 413),
+        (multipart(*[b""] * (UNREADABLE_PARTS_MAX + 1), media_type="application/dicom"), 400),
         (multipart(b"x")[:-4], 400),
         (b"--" + BOUNDARY.encode() + b"x\r\n\r\n", 400),
+        (multipart(b"")[:-6] * 1_000_000, 400),
     ],
-    ids=["nested", "headers", "parts", "cut", "delimiter"],
+    ids=["nested", "headers", "parts", "cut", "delimiter", "million"],
 )
 def test_bodies_that_would_cost_too_much(client: TestClient, body: bytes, status: int) -> None:
     """S74."""

@@ -10,7 +10,8 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from archive.room import CT, EXPLICIT, MODALITY, READER, STRANGER, Image, Room
+from archive.room import CT, EXPLICIT, MODALITY, OPERATOR, READER, STRANGER, Image, Room
+from leadglass.archive.deletion import Deletions
 from leadglass.archive.rendering import Renderer
 from leadglass.base.errors import LeadglassError
 from leadglass.base.ids import UID
@@ -26,7 +27,7 @@ BASE = "https://pacs.example"
 ROOT_URL = f"{BASE}/dicom-web"
 BOUNDARY = "0f9c2a51-boundary"
 RELATED = f'multipart/related; type="application/dicom"; boundary={BOUNDARY}'
-WHO = {one.principal_id: one for one in (MODALITY, READER, STRANGER)}
+WHO = {one.principal_id: one for one in (MODALITY, OPERATOR, READER, STRANGER)}
 
 
 def services_of(room: Room) -> Services:
@@ -38,7 +39,7 @@ def services_of(room: Room) -> Services:
         finder=room.finder,
         reader=getattr(room, "reader", absent),
         renderer=Renderer(room.transcoder),
-        deletions=getattr(room, "deletions", absent),
+        deletions=Deletions(room.access, room.index, room.writer),
         clock=room.clock,
         storage_sop_classes=frozenset(ACCEPTED_STORAGE_CLASSES),
         transfer_syntaxes=frozenset({EXPLICIT_VR_LITTLE_ENDIAN, IMPLICIT_VR_LITTLE_ENDIAN}),

@@ -98,6 +98,11 @@ class _Node:
     value: str = ""
     inner: "dict[int, _Node]" = field(default_factory=dict[int, "_Node"])
 
+    @property
+    def demanding(self) -> bool:
+        """Something is demanded of it: a value, of it or within, that not everything has."""
+        return bool(self.value.strip("* ")) or any(node.demanding for node in self.inner.values())
+
 
 def build_query(
     level: Level,
@@ -147,11 +152,14 @@ def build_query(
         character_set=values.UTF_8,
         relational=True,
     )
-    matched = [key for key in unsupported(query) if not isinstance(key.match, Universal)]
+    nowhere = {key.tag for key in unsupported(query)}
+    universal = {key.tag for key in keys if isinstance(key.match, Universal)}
     return WebQuery(
         query=query,
-        passed_over=bool(matched) or bool(nodes.get(RETRIEVE_URL, _Node()).value),
-        left_out_if_empty=frozenset(optional - asked) | {key.tag for key in unsupported(query)},
+        passed_over=any(
+            node.demanding and tag in nowhere | universal | {RETRIEVE_URL} for tag, node in nodes.items()
+        ),
+        left_out_if_empty=frozenset(optional - asked | nowhere),
     )
 
 

@@ -88,11 +88,16 @@ def search(
     try:
         matches = services.finder.find(principal, found.query, offset=asked.offset, limit=limit)
         results = [dataset_to_json(web_answer(match.response, found, url_of)) for match in matches]
-        total = services.finder.count(principal, found.query)
+        shown = asked.offset + len(results)
+        last = len(results) < limit and (bool(results) or not asked.offset)
+        # Who has seen the last page knows the number; it need not be counted, and no second event says that it was.
+        counted = None if last else services.finder.count(principal, found.query)
     except OutOfResources as error:
         raise RequestRefused("the search is too broad: narrow it", http_status=413) from error
-    shown = asked.offset + len(results)
-    more = total.value > shown if total.exact else len(results) == limit
+    more, total = False, shown if counted is None else None
+    if counted is not None:
+        more = counted.value > shown if counted.exact else len(results) == limit
+        total = counted.value if counted.exact else None
     warnings: list[str] = []
     if more and (asked.limit is None or asked.limited):
         warnings.append(_CUT)
@@ -104,7 +109,7 @@ def search(
         warnings.append(_NO_EMPTY)
     if asked.multiple_value_matching:
         warnings.append(_NO_MULTIPLE)
-    return Page(results, total.value if total.exact else None, warnings)
+    return Page(results, total, warnings)
 
 
 # --- the endpoints ---------------------------------------------------------------------------------------------

@@ -2,11 +2,12 @@
 
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from starlette.requests import Request
 
 from leadglass.archive.access import Access
+from leadglass.archive.deletion import Deletions
 from leadglass.archive.ingest import Ingest
 from leadglass.archive.query import Finder
 from leadglass.archive.reading import Reader
@@ -14,9 +15,6 @@ from leadglass.archive.rendering import Renderer
 from leadglass.base.clock import Clock
 from leadglass.base.errors import RequestRefused
 from leadglass.base.ids import UID, is_uid
-
-if TYPE_CHECKING:
-    from leadglass.archive.deletion import Deletions
 
 ROOT: Final = "/dicom-web"
 """Base of every DICOMweb URL, from the root of the server."""
@@ -38,7 +36,7 @@ class Services:
     finder: Finder
     reader: Reader
     renderer: Renderer
-    deletions: "Deletions"
+    deletions: Deletions
     clock: Clock
     storage_sop_classes: Collection[str]
     transfer_syntaxes: Collection[str]

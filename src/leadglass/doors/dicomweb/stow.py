@@ -17,6 +17,7 @@ from starlette.responses import Response
 from leadglass.archive.ingest import Incoming, StoreRequest, StoreSession
 from leadglass.base.errors import DatasetRefused, LeadglassError, RequestRefused
 from leadglass.base.ids import UID, is_uid
+from leadglass.base.limits import UNREADABLE_PARTS_MAX
 from leadglass.base.objects import Origin
 from leadglass.dicom.part10 import FILE_META_BYTES_MAX, read_file_meta
 from leadglass.doors.dicomweb.services import ROOT, Services, uid_in_path
@@ -88,6 +89,7 @@ class Upload:
         self.session = session
         self.report = report
         self.study_uid = study_uid
+        self._unreadable = 0
 
     def begin(self, sop_class_uid: str, sop_instance_uid: str, transfer_syntax_uid: str) -> Incoming | None:
         """Begin an instance of which these UIDs are claimed; None where it is refused, and reported, at once.
@@ -136,9 +138,16 @@ class Upload:
         self.report.stored(identity, COERCION_OF_DATA_ELEMENTS if stored.in_other_encoding else 0)
 
     def unreadable(self, error: LeadglassError) -> None:
-        """Report, and put on record, something that says not even what it is."""
+        """Report, and put on record, something that says not even what it is.
+
+        Raises:
+            RequestRefused: 400, there was too much of that: each costs an event of the log.
+        """
         self.services.access.record_refused(self.principal, EventCode.INSTANCE_REFUSED, error)
         self.report.unreadable(reason_of(error))
+        self._unreadable += 1
+        if self._unreadable > UNREADABLE_PARTS_MAX:
+            raise RequestRefused("too many parts are no DICOM files; the rest is not looked at")
 
 
 class Part10File:
@@ -253,7 +262,8 @@ def store(
     except RequestRefused as error:
         if not report.any_stored:
             raise
-        upload.unreadable(error)
+        report.unreadable(reason_of(error))
+        services.access.record_refused(principal, EventCode.INSTANCE_REFUSED, error)
     finally:
         session.close_packs()
     if report.empty:
