@@ -56,6 +56,7 @@ class Site:
     port: int
     environment: dict[str, str] = field(default_factory=dict)
     process: subprocess.Popen[str] | None = None
+    https_port: int = 0
 
     def run(
         self, *arguments: str, status: int | None = 0, seconds: float = 120
@@ -116,6 +117,7 @@ class Site:
                 break
         assert lines, f"the node did not start:\n{(self.root.parent / 'serve.err').read_text()}"
         document: dict[str, Any] = json.loads("".join(lines))
+        self.https_port = document["listening"]["https_port"]
         return document
 
     def stop(self) -> int:
@@ -160,7 +162,7 @@ def site(folder: Path, *init_options: str) -> Iterator[Site]:
     """Make a site below ``folder``; a node that still runs at the end is killed."""
     made = Site(folder / "site", free_port())
     made.run(
-        "init", str(made.root), "--listen", "127.0.0.1", "--port", str(made.port),
+        "init", str(made.root), "--listen", "127.0.0.1", "--port", str(made.port), "--https-port", "0",
         "--host-name", "localhost", "--host-name", "127.0.0.1", *init_options,
     )  # fmt: skip
     try:

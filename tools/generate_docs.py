@@ -222,7 +222,7 @@ def events() -> str:
 def setting_sections() -> Iterator[tuple[str, type[msgspec.Struct]]]:
     """Yield the sections of the file and their classes."""
     for field in msgspec.structs.fields(settings_module.Settings):
-        yield field.name, type(field.default)
+        yield field.name, field.type
 
 
 def settings() -> str:
@@ -233,7 +233,10 @@ def settings() -> str:
         for field in msgspec.structs.fields(struct):
             if field.name not in meanings:
                 raise SystemExit(f"app/config/settings.py: {section}.{field.name} is not documented")
-            shown = msgspec.json.encode(field.default).decode()
+            default = field.default
+            if default is msgspec.NODEFAULT:
+                default = field.default_factory()
+            shown = msgspec.json.encode(default).decode()
             rows.append((code(field.name), code(shown), meanings[field.name]))
         parts.append(f"## `[{section}]`\n\n" + table(("Setting", "Default", "Meaning"), rows))
     return "\n".join(parts)

@@ -11,23 +11,31 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Final
+from zoneinfo import ZoneInfo
 
 from leadglass import __version__
 from leadglass.app.clock import SystemClock
 from leadglass.app.config import Settings, load_settings
 from leadglass.app.config.settings import render_settings
-from leadglass.app.identity import Identity, open_identity
+from leadglass.app.identity import Identity, IdentityKeys, IdentityOptions, open_identity
 from leadglass.app.site import SiteLock, SitePaths
 from leadglass.archive.access import Access
 from leadglass.archive.commitment import Commitment
+from leadglass.archive.deletion import Deletions
+from leadglass.archive.disclosure import Disclosures
 from leadglass.archive.ingest import Ingest
 from leadglass.archive.query import Finder
+from leadglass.archive.reading import Reader
 from leadglass.archive.recovery import Recovery, RecoveryReport
+from leadglass.archive.relations import RelationKeeper
+from leadglass.archive.rendering import Renderer
 from leadglass.archive.retrieve import Retriever
 from leadglass.archive.transcoding import ProcessTranscoder
 from leadglass.archive.verification import Verification
+from leadglass.archive.worklist import Worklist
 from leadglass.base.clock import Clock
 from leadglass.base.errors import ConfigurationError, UsageError
 from leadglass.base.ids import UID
@@ -36,10 +44,12 @@ from leadglass.dicom.syntaxes import private_transfer_syntax
 from leadglass.store.index.database import Database
 from leadglass.store.index.postgresql import PostgreSQLDatabase
 from leadglass.store.index.service import SQLIndex
+from leadglass.store.index.site_rows import SiteRows
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.service import SQLJobQueue
 from leadglass.store.vault.service import FileVault
+from leadglass.store.worklist.service import SQLWorkitemStore
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, NoteVerifier
 from leadglass.trust.audit.reader import LogReader
 from leadglass.trust.audit.service import FileAuditLog
@@ -51,8 +61,8 @@ from leadglass.trust.certs.renewal import make_node_certificate, open_node_certi
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.models import Principal
+from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
-from leadglass.trust.identity.standing import RegisteredStanding
 from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
@@ -115,6 +125,11 @@ class Node:
     commitment: Commitment
     verification: Verification
     recovery: Recovery
+    reader: Reader
+    renderer: Renderer
+    deletions: Deletions
+    relations: RelationKeeper
+    worklist: Worklist
     transcoder: ProcessTranscoder
     lock: SiteLock
     recovered: RecoveryReport
@@ -205,7 +220,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     keys.on_event(on_key_event)
     vault = FileVault(paths.vault, keys, clock)
     database = _open_database(paths, settings, keys)
-    index = SQLIndex(database, keys, keys)
+    index = SQLIndex(database, keys, keys, SiteRows(keys.site_seal("index"), clock))
     registry = DeviceRegistry(
         paths.devices,
         keys.authenticator("devices"),
@@ -217,14 +232,21 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     passcodes = Argon2Passcodes()
     identity = open_identity(
         paths.identity,
-        keys.database_key("identity"),
+        IdentityKeys(keys.database_key("identity"), keys.sealer("identity"), keys.authenticator("identity")),
         audit,
+        registry,
         passcodes,
         clock,
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
+        options=IdentityOptions(site_name=settings.site.name, context_words=settings.site.names),
     )
-    standing = RegisteredStanding(registry, identity.accounts, identity.sessions, None, clock)
-    access = Access(CedarPolicy.load(clock), audit, vault, clock, standing)
+    access = Access(
+        CedarPolicy.load(clock, time_zone=ZoneInfo(settings.policy.time_zone)),
+        audit,
+        vault,
+        clock,
+        identity.standing,
+    )
     authority = CertificateAuthority.open(paths.certs, provider, clock)
     credentials, renewed = open_node_certificate(
         paths.node_certificate, authority, settings.site.names, provider, clock
@@ -243,7 +265,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     recovery = Recovery(access, vault, index, private)
     recovered = recovery.replay(SERVICE)
     writer = IndexWriter(index)
-    transcoder = ProcessTranscoder()
+    transcoder = ProcessTranscoder(settings.web.decoders)
     return Node(
         paths=paths,
         settings=settings,
@@ -269,6 +291,11 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         commitment=Commitment(access, writer, index, SQLJobQueue(database, clock), keys.audit_cipher),
         verification=Verification(access, vault, writer, index),
         recovery=recovery,
+        reader=Reader(access, writer, index, transcoder, Disclosures(access), private),
+        renderer=Renderer(transcoder),
+        deletions=Deletions(access, index, writer, window=timedelta(days=settings.retention.restorable_days)),
+        relations=RelationKeeper(access, index),
+        worklist=Worklist(access, SQLWorkitemStore(database, keys.site_seal("worklist")), index),
         transcoder=transcoder,
         lock=lock,
         recovered=recovered,
@@ -339,6 +366,23 @@ def _create_provider(
 
 def _key_path(paths: SitePaths, settings: Settings) -> Path:
     return paths.root / settings.keys.path  # an absolute path stays what it is
+
+
+def _identity_options(paths: SitePaths, settings: Settings) -> IdentityOptions:
+    said = settings.identity
+    breached = (BreachedPasswords(paths.root / said.breached_passwords),) if said.breached_passwords else ()
+    return IdentityOptions(
+        profile=NIST if said.password_profile == NIST.name else legacy(),
+        blocklists=breached,
+        context_words=(settings.site.name, "leadglass", *settings.site.names),
+        networks=settings.zones.networks,
+        sessions=SessionRules(
+            consoles=frozenset(f"device:{device_id}" for device_id in said.consoles),
+            sessions_per_person=said.sessions_per_person,
+            sessions_per_administrator=said.sessions_per_administrator,
+            administrator_roles=ADMINISTRATOR_ROLES,
+        ),
+    )
 
 
 def _required(passphrase: Secret | None) -> Secret:

@@ -17,6 +17,12 @@ def describe_failure(kind: type[BaseException], trace: TracebackType | None) -> 
     return f"internal error: {kind.__name__} at {places}"
 
 
+def report_failure(error: BaseException, correlation_id: str) -> None:
+    """Print where a request failed, and under which correlation id the log has the rest."""
+    text = describe_failure(type(error), error.__traceback__)
+    print(f"{text} (correlation id {correlation_id})", file=sys.stderr, flush=True)  # noqa: T201
+
+
 def install_failure_hooks() -> None:
     """Have uncaught exceptions of every thread printed without their messages."""
 

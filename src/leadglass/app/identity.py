@@ -1,6 +1,6 @@
 """Puts the rooms of identity together, and their events into the audit log."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,12 +8,27 @@ from leadglass.base.clock import Clock
 from leadglass.base.secret import Secret
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
 from leadglass.trust.identity.accounts import Accounts
+from leadglass.trust.identity.authenticator import SessionAuthenticator
+from leadglass.trust.identity.badges import Badges
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT, IdentityDatabase
-from leadglass.trust.identity.interfaces import PasscodeVerifier
+from leadglass.trust.identity.interfaces import (
+    AccessTokens,
+    FileAuthenticator,
+    PasscodeVerifier,
+    PasswordSource,
+    SecretSeal,
+    WorkstationDirectory,
+)
+from leadglass.trust.identity.invitations import Invitations
 from leadglass.trust.identity.models import Origin
+from leadglass.trust.identity.passkeys import Passkeys, RelyingParty
 from leadglass.trust.identity.passwords import NIST, Blocklist, PasswordProfile, Passwords
+from leadglass.trust.identity.recovery_codes import RecoveryCodes
 from leadglass.trust.identity.sessions import SessionRules, SessionStore
-from leadglass.trust.identity.throttle import AccountThrottle
+from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES, Factors, SignInPolicy, SignInService
+from leadglass.trust.identity.standing import BreakGlass, RegisteredStanding, no_break_glass
+from leadglass.trust.identity.throttle import AccountThrottle, FactorThrottle
+from leadglass.trust.identity.totp import TimeCodes
 from leadglass.trust.identity.zones import NetworkZones
 
 
@@ -67,18 +82,34 @@ class IdentityOptions:
     """What a site may say about identity.
 
     Attributes:
+        site_name: shown by browsers and authenticator applications.
+        host_name: what passkeys are made for.
+        origins: exact ones that people reach the site under; https.
         profile: of passwords.
         blocklists: of passwords, beside the built-in one.
         context_words: names of the site.
         networks: of zones.
         sessions: how long they live.
+        policy: what is asked of people who sign in.
+        first_roles: of the first administrator.
+        check_roles: raises UsageError for roles that exclude each other; None: none do.
+        directories: further places that know passwords.
     """
 
+    site_name: str = "Leadglass"
+    host_name: str = "localhost"
+    origins: tuple[str, ...] = ("https://localhost",)
     profile: PasswordProfile = NIST
     blocklists: Sequence[Blocklist] = ()
     context_words: Sequence[str] = ()
     networks: Mapping[str, Sequence[str]] = field(default_factory=dict[str, Sequence[str]])
-    sessions: SessionRules = field(default_factory=SessionRules)
+    sessions: SessionRules = field(
+        default_factory=lambda: SessionRules(administrator_roles=ADMINISTRATOR_ROLES)
+    )
+    policy: SignInPolicy = field(default_factory=SignInPolicy)
+    first_roles: tuple[str, ...] = ("security-officer",)
+    check_roles: Callable[[Sequence[str]], None] | None = None
+    directories: Sequence[PasswordSource] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,9 +120,14 @@ class Identity:
     events: AuditedIdentity
     accounts: Accounts
     passwords: Passwords
+    factors: Factors
+    invitations: Invitations
     throttle: AccountThrottle
     sessions: SessionStore
     zones: NetworkZones
+    sign_in: SignInService
+    standing: RegisteredStanding
+    authenticator: SessionAuthenticator
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -99,17 +135,41 @@ class Identity:
         self.database.close()
 
 
+@dataclass(frozen=True, slots=True)
+class IdentityKeys:
+    """What identity is given of the site's keys, and no key itself but that of its database's pages."""
+
+    pages: Secret
+    seal: SecretSeal
+    mac: FileAuthenticator
+
+
 def open_identity(
     path: Path,
-    key: Secret,
+    keys: IdentityKeys,
     audit: AuditLog,
+    devices: WorkstationDirectory,
     passcodes: PasscodeVerifier,
     clock: Clock,
     *,
     minimum_version: int = 0,
     options: IdentityOptions | None = None,
+    tokens: Callable[[IdentityDatabase], AccessTokens] | None = None,
+    break_glass: BreakGlass = no_break_glass,
 ) -> Identity:
     """Open the identity database and what stands on it; make it when there is none.
+
+    Args:
+        path: of the database.
+        keys: see there.
+        audit: takes the events.
+        devices: the registry.
+        passcodes: Argon2id.
+        clock: of the site.
+        minimum_version: the highest on record.
+        options: of the site.
+        tokens: makes what believes access tokens, from the open database; None: none are taken.
+        break_glass: emergency access in force, by principal id.
 
     Raises:
         ConfigurationError: the folder or an option is not as it must be.
@@ -117,24 +177,62 @@ def open_identity(
     """
     chosen = options or IdentityOptions()
     recorder = AuditedIdentity(audit, clock)
-    database = IdentityDatabase(path, key, clock, minimum_version=minimum_version)
+    database = IdentityDatabase(path, keys.pages, clock, minimum_version=minimum_version)
     recorder.watch(database)
-    accounts = Accounts(database, recorder)
+    zones = NetworkZones(chosen.networks)
+    accounts = (
+        Accounts(database, recorder)
+        if chosen.check_roles is None
+        else Accounts(database, recorder, chosen.check_roles)
+    )
     sessions = SessionStore(database, accounts, chosen.sessions, recorder)
     accounts.on_changing(sessions.account_changing)
+    passwords = Passwords(
+        database,
+        passcodes,
+        recorder,
+        profile=chosen.profile,
+        blocklists=chosen.blocklists,
+        context_words=chosen.context_words,
+    )
+    wrong_codes = FactorThrottle(database)
+    factors = Factors(
+        Passkeys(database, recorder, RelyingParty(chosen.host_name, chosen.site_name, chosen.origins)),
+        TimeCodes(database, recorder, keys.seal, wrong_codes, chosen.site_name),
+        RecoveryCodes(database, recorder, passcodes, wrong_codes),
+        Badges(database, recorder, keys.mac, passcodes),
+    )
+    invitations = Invitations(
+        database, accounts, passwords, recorder, chosen.policy.is_administrator, chosen.first_roles
+    )
+    throttle = AccountThrottle(database)
+    access_tokens = None if tokens is None else tokens(database)
     return Identity(
         database=database,
         events=recorder,
         accounts=accounts,
-        passwords=Passwords(
-            database,
-            passcodes,
-            recorder,
-            profile=chosen.profile,
-            blocklists=chosen.blocklists,
-            context_words=chosen.context_words,
-        ),
-        throttle=AccountThrottle(database),
+        passwords=passwords,
+        factors=factors,
+        invitations=invitations,
+        throttle=throttle,
         sessions=sessions,
-        zones=NetworkZones(chosen.networks),
+        zones=zones,
+        sign_in=SignInService(
+            database,
+            accounts,
+            passwords,
+            factors,
+            invitations,
+            sessions,
+            throttle,
+            devices,
+            zones,
+            recorder,
+            chosen.policy,
+            chosen.directories,
+        ),
+        standing=RegisteredStanding(devices, accounts, sessions, access_tokens, clock, break_glass),
+        authenticator=SessionAuthenticator(
+            sessions, accounts, devices, zones, access_tokens, recorder, clock, break_glass
+        ),
     )

@@ -8,6 +8,7 @@ from typing import Final
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.control import ControlServer
 from leadglass.app.operations import SERVED_OPERATIONS
+from leadglass.app.web import https_server
 from leadglass.archive.access import actor_of
 from leadglass.base.errors import LeadglassError
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
@@ -73,6 +74,7 @@ class Server:
             Acceptor(services),
             connections_max=node.settings.dimse.associations_max,
         )
+        self.web = https_server(node) if node.settings.web.enabled else None
         delivery = CommitmentDelivery(services)
         self._control = ControlServer(node.paths.control_socket, node, SERVED_OPERATIONS)
         self._stopping = threading.Event()
@@ -99,7 +101,10 @@ class Server:
         try:
             self._control.start()
             self.listener.start()
+            if self.web is not None:
+                self.web.start()
         except LeadglassError:
+            self.listener.stop(0)
             self._control.stop()
             self._record(EventCode.SERVICE_STOPPED)
             raise
@@ -109,6 +114,8 @@ class Server:
     def stop(self) -> None:
         """Close the doors, let associations end, and close the site."""
         self._stopping.set()
+        if self.web is not None:
+            self.web.stop(_DRAIN_SECONDS)
         self.listener.stop(_DRAIN_SECONDS)
         self._control.stop()
         for worker in self._workers:
@@ -118,8 +125,11 @@ class Server:
         finally:
             self.node.close()
 
-    def run(self, ready: Callable[[int], None]) -> None:
-        """Serve until SIGTERM or SIGINT; ``ready`` is called with the port when the doors are open."""
+    def run(self, ready: Callable[[int, int], None]) -> None:
+        """Serve until SIGTERM or SIGINT; ``ready`` is called with the ports of DICOM and HTTPS when the doors are open.
+
+        The port of HTTPS is 0 where it is switched off.
+        """
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
@@ -128,7 +138,7 @@ class Server:
         except LeadglassError:
             self.node.close()
             raise
-        ready(self.listener.port)
+        ready(self.listener.port, 0 if self.web is None else self.web.port)
         stop.wait()
         self.stop()
 

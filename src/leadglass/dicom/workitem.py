@@ -243,7 +243,7 @@ def cancelled(workitem: Dataset, details: Dataset, at: str) -> Dataset:
         details: of the request: reason, contact.
         at: date and time, DT.
     """
-    item = {
+    item: Dataset = {
         CANCELLATION_DATE_TIME: text_element(CANCELLATION_DATE_TIME, at),
         **{
             tag: details[tag]

@@ -13,6 +13,7 @@ from leadglass.app.config.settings import (
     KeySettings,
     Settings,
     SiteSettings,
+    WebSettings,
     check_settings,
 )
 from leadglass.app.site import SitePaths
@@ -32,6 +33,12 @@ from leadglass.app.site import SitePaths
 @click.option("--ae-title", default="LEADGLASS", show_default=True, help="AE title of this node.")
 @click.option("--listen", default="0.0.0.0", show_default=True, help="Address to listen on.")  # noqa: S104 - see DimseSettings
 @click.option("--port", default=2762, show_default=True, help="Port to listen on (2762 is DICOM over TLS).")
+@click.option(
+    "--https-port",
+    default=8443,
+    show_default=True,
+    help="Port for DICOMweb and the console; 0 takes any free one.",
+)
 @click.option(
     "--key-provider",
     type=click.Choice(["key-file", "passphrase", "systemd-credential"]),
@@ -56,6 +63,7 @@ def command(
     ae_title: str,
     listen: str,
     port: int,
+    https_port: int,
     key_provider: KeyProvider,
     root_key: str,
     passphrase_fd: int | None,
@@ -70,6 +78,7 @@ def command(
     settings = Settings(
         site=SiteSettings(name=name, names=names or default_names()),
         dimse=DimseSettings(ae_title=ae_title, host=listen, port=port),
+        web=WebSettings(host=listen, port=https_port),
         keys=KeySettings(provider=key_provider, path=root_key),
     )
     check_settings(settings)

@@ -33,7 +33,7 @@ def command(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
     recovered = node.recovered
     settle_collector()
 
-    def ready(port: int) -> None:
+    def ready(port: int, https_port: int) -> None:
         if as_json:
             print_json(
                 {
@@ -41,6 +41,7 @@ def command(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
                         "host": settings.dimse.host,
                         "port": port,
                         "ae_title": settings.dimse.ae_title,
+                        "https_port": https_port,
                     },
                     "recovered": {"packs": recovered.packs, "records": recovered.records},
                     "findings": len(recovered.findings),
@@ -57,6 +58,8 @@ def command(site: Path, passphrase_fd: int | None, as_json: bool) -> None:
         click.echo(
             f"{settings.dimse.ae_title} listens on {settings.dimse.host} port {port}, DICOM over mutual TLS."
         )
+        if https_port:
+            click.echo(f"DICOMweb and sign-in: https://{settings.site.names[0]}:{https_port}/")
 
     Server(node).run(ready)
     if not as_json:

@@ -3,6 +3,7 @@
 import tomllib
 from pathlib import Path
 from typing import Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
 
@@ -87,6 +88,91 @@ class UserSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     token_binding_required: bool = True
 
 
+class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[web]``: DICOMweb and the console's API, over HTTPS only.
+
+    Attributes:
+        enabled: listen at all.
+        host: address to listen on. Nobody gets an answer who is not signed in, so the default is all addresses.
+        port: 0 takes any free one.
+        client_certificates: ask workstations and services for one; a browser without one goes on all the same. The
+            site's enrolled devices come by certificate only.
+        origins: other origins whose pages may call the API with the user's cookie, ``https://host[:port]``. Trusted with
+            everything that its users may see.
+        proxies: addresses or networks of reverse proxies. Trusted to say who called them.
+        public_port: port that browsers see, where a reverse proxy has another; 0: ours.
+        decoders: processes that decode and render strangers' pixels.
+        access_log: a line of JSON for each request on standard error: no path, no query, no name.
+        security_contact: for /.well-known/security.txt: ``mailto:`` or ``https:``; empty: there is none.
+    """
+
+    enabled: bool = True
+    host: str = "0.0.0.0"  # noqa: S104 - sign-in is the guard, and a PACS that nobody reaches is none
+    port: int = 8443
+    client_certificates: bool = True
+    origins: tuple[str, ...] = ()
+    proxies: tuple[str, ...] = ()
+    public_port: int = 0
+    decoders: int = 2
+    access_log: bool = False
+    security_contact: str = ""
+
+
+class IdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[identity]``: people who sign in.
+
+    Attributes:
+        password_profile: ``nist-800-63b-4``, or ``legacy`` (composition, rotation, history): required by your local
+            policy; contradicts NIST SP 800-63B-4.
+        breached_passwords: file of SHA-1 hashes in upper-case hexadecimal, ordered by hash, one a line, a count behind a
+            colon or not; relative to the site's folder. Empty: the built-in list of common ones only.
+        consoles: ids of enrolled workstations that people share: sessions lock after five minutes, badge and PIN open them.
+        sessions_per_person: at once; the oldest ends.
+        sessions_per_administrator: the same, for whoever administers.
+    """
+
+    password_profile: Literal["nist-800-63b-4", "legacy"] = "nist-800-63b-4"  # noqa: S105 - a name of rules
+    breached_passwords: str = ""
+    consoles: tuple[str, ...] = ()
+    sessions_per_person: int = 3
+    sessions_per_administrator: int = 1
+
+
+class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[policy]``.
+
+    Attributes:
+        two_person: a change of policy is proposed by one person and applied by another.
+        time_zone: whose hours policies speak of, a name of the IANA time zone database.
+    """
+
+    two_person: bool = False
+    time_zone: str = "UTC"
+
+
+class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[retention]``.
+
+    Attributes:
+        restorable_days: how long a deletion can be undone.
+    """
+
+    restorable_days: int = 30
+
+
+class ZoneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[zones]``: from where people come.
+
+    Attributes:
+        networks: names of zones to CIDR blocks; the narrowest block counts. ``local`` is this machine; an address in
+            none of them is ``remote``, where a second factor is required and sessions are short.
+    """
+
+    networks: dict[str, tuple[str, ...]] = msgspec.field(
+        default_factory=lambda: {"site": ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")}
+    )
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -95,6 +181,11 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     keys: KeySettings = KeySettings()
     index: IndexSettings = IndexSettings()
     users: UserSettings = UserSettings()
+    web: WebSettings = WebSettings()
+    identity: IdentitySettings = IdentitySettings()
+    policy: PolicySettings = PolicySettings()
+    retention: RetentionSettings = RetentionSettings()
+    zones: ZoneSettings = ZoneSettings()
 
 
 def load_settings(path: Path) -> Settings:
@@ -141,6 +232,18 @@ def check_settings(settings: Settings) -> None:
     ):
         if not all(is_uid(uid) for uid in uids):
             raise ConfigurationError(f"dimse.{name}: UIDs are expected")
+    if not 0 <= settings.web.port <= 65_535 or not 0 <= settings.web.public_port <= 65_535:
+        raise ConfigurationError("web.port, web.public_port: 0 to 65535 is expected")
+    if not 1 <= settings.web.decoders <= 64:
+        raise ConfigurationError("web.decoders: 1 to 64 is expected")
+    if settings.retention.restorable_days < 1:
+        raise ConfigurationError("retention.restorable_days: at least 1 is expected")
+    if settings.identity.sessions_per_person < 1 or settings.identity.sessions_per_administrator < 1:
+        raise ConfigurationError("identity.sessions_per_...: at least 1 is expected")
+    try:
+        ZoneInfo(settings.policy.time_zone)
+    except (ValueError, OSError, ZoneInfoNotFoundError) as error:
+        raise ConfigurationError("policy.time_zone: a name like Europe/Berlin is expected") from error
     if settings.index.url != "sqlite" and not settings.index.url.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError("index.url: 'sqlite' or 'postgresql://...' is expected")
     if bool(settings.users.token_issuer) != bool(settings.users.token_keys):
@@ -157,6 +260,7 @@ def render_settings(settings: Settings) -> str:
     def texts(values: tuple[str, ...]) -> str:
         return "[" + ", ".join(text(value) for value in values) + "]"
 
+    zones = ", ".join(f"{text(zone)} = {texts(blocks)}" for zone, blocks in settings.zones.networks.items())
     return f"""\
 # A Leadglass site. Unknown keys are errors; no secret belongs here.
 
@@ -194,4 +298,34 @@ url = {text(settings.index.url)}
 token_issuer = {text(settings.users.token_issuer)}
 token_keys = {text(settings.users.token_keys)}
 token_binding_required = {str(settings.users.token_binding_required).lower()}
+
+[web]
+# DICOMweb and the console, over HTTPS only; nobody gets an answer who is not signed in or shows a device's certificate.
+enabled = {str(settings.web.enabled).lower()}
+host = {text(settings.web.host)}
+port = {settings.web.port}
+# Reverse proxies that are believed about who called them, and other origins whose pages may call the API.
+proxies = {texts(settings.web.proxies)}
+origins = {texts(settings.web.origins)}
+
+[zones]
+# An address in none of these is "remote": second factor always, short sessions.
+networks = {{ {zones} }}
+
+[identity]
+# "nist-800-63b-4", or "legacy" (composition, rotation) where your local policy demands it.
+password_profile = {text(settings.identity.password_profile)}
+# SHA-1 hashes of breached passwords, ordered by hash, as `HASH` or `HASH:COUNT` lines.
+breached_passwords = {text(settings.identity.breached_passwords)}
+# Ids of enrolled workstations that people share.
+consoles = {texts(settings.identity.consoles)}
+
+[policy]
+# A change of policy is proposed by one person and applied by another.
+two_person = {str(settings.policy.two_person).lower()}
+time_zone = {text(settings.policy.time_zone)}
+
+[retention]
+# How long a deletion can be undone.
+restorable_days = {settings.retention.restorable_days}
 """

@@ -1,0 +1,104 @@
+"""The HTTPS side of a node: which doors there are, who comes in, and what is put on record of those who do not."""
+
+from collections.abc import Sequence
+
+from leadglass.app.compose import SERVICE, Node
+from leadglass.app.failures import report_failure
+from leadglass.archive.access import actor_of
+from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
+from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
+from leadglass.doors.dicomweb import capabilities, deletion, qido, rendered, stow, wado, wado_uri, worklist
+from leadglass.doors.dicomweb.services import Services
+from leadglass.doors.https.endpoints import Endpoint, WebSocketEndpoint
+from leadglass.doors.https.options import HTTPSOptions
+from leadglass.doors.https.refusals import Refusal
+from leadglass.doors.https.server import HTTPSServer
+from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
+from leadglass.trust.certs.tls import web_context
+from leadglass.trust.identity.authenticator import SessionAuthenticator
+
+
+def https_server(node: Node) -> HTTPSServer:
+    """Return the server of DICOMweb and the console's API, not started yet."""
+    settings = node.settings.web
+    return HTTPSServer(
+        settings.host,
+        settings.port,
+        lambda: web_context(
+            node.credentials, node.authority.certificate_pem, client_certificates=settings.client_certificates
+        ),
+        endpoints_of(node),
+        authenticator_of(node),
+        HTTPSOptions(
+            names=node.settings.site.names,
+            public_port=settings.public_port,
+            origins=settings.origins,
+            proxies=settings.proxies,
+            access_log=settings.access_log,
+            security_contact=settings.security_contact,
+        ),
+        node.clock,
+        lambda refusal: _record_refusal(node, refusal),
+        standing=node.access.standing,
+        on_failure=report_failure,
+    )
+
+
+def authenticator_of(node: Node) -> SessionAuthenticator:
+    """Return who says who sends a request."""
+    identity = node.identity
+    return SessionAuthenticator(
+        identity.sessions,
+        identity.accounts,
+        node.registry,
+        identity.zones,
+        None,
+        identity.events,
+        node.clock,
+    )
+
+
+def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
+    """Return every endpoint of the node."""
+    services = Services(
+        access=node.access,
+        ingest=node.ingest,
+        finder=node.finder,
+        reader=node.reader,
+        renderer=node.renderer,
+        deletions=node.deletions,
+        clock=node.clock,
+        storage_sop_classes=frozenset((*ACCEPTED_STORAGE_CLASSES, *node.settings.dimse.private_sop_classes)),
+        transfer_syntaxes=frozenset(
+            (
+                *(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.storable),
+                *node.settings.dimse.private_transfer_syntaxes,
+            )
+        ),
+    )
+    dicomweb = [
+        *stow.endpoints(services),
+        *qido.endpoints(services),
+        *wado.endpoints(services),
+        *rendered.endpoints(services),
+        *wado_uri.endpoints(services),
+        *deletion.endpoints(services),
+    ]
+    return [
+        *dicomweb,
+        *capabilities.endpoints(services, dicomweb),
+        *worklist.endpoints(worklist.WorklistServices(node.worklist)),
+    ]
+
+
+def _record_refusal(node: Node, refusal: Refusal) -> None:
+    node.audit.record(
+        AuditEvent(
+            code=EventCode.REQUEST_REFUSED,
+            at=node.clock.now(),
+            actor=actor_of(SERVICE),
+            outcome=Outcome.MINOR_FAILURE,
+            facts={"reason": refusal.reason, "address": refusal.address, "count": refusal.count},
+            correlation_id=refusal.correlation_id,
+        )
+    )
