@@ -119,7 +119,7 @@ def read_header(token: str, algorithms: Collection[str] = ALGORITHMS) -> _Header
     if len(parts) != 3 or not token.isascii():
         raise JoseRefused("the token is not a compact JWS")
     try:
-        header = msgspec.json.decode(_base64url(parts[0]), type=_Header)
+        header = msgspec.json.decode(base64url(parts[0]), type=_Header)
     except (msgspec.DecodeError, UnicodeDecodeError, binascii.Error, ValueError) as error:
         raise JoseRefused("the header of the token cannot be read") from error
     if header.crit is not None or header.b64 is not None:
@@ -277,5 +277,10 @@ def _fits(key: Key, algorithm: str) -> bool:
     return key.curve_name == _CURVES[algorithm]
 
 
-def _base64url(text: str) -> bytes:
+def base64url(text: str) -> bytes:
+    """Decode base64url without padding. Source: RFC 7515 2.
+
+    Raises:
+        ValueError: it is something else.
+    """
     return base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)

@@ -18,4 +18,4 @@ def comparable(group: str) -> str:
         parts: list[tuple[str, str, str]] = parse_dn(group, escape=False, strip=True)
     except (LDAPInvalidDnError, IndexError):
         return group
-    return "".join(f"{kind.casefold()}={value.casefold()}{joint}" for kind, value, joint in parts)
+    return "".join(f"{kind}={value}{joint}" for kind, value, joint in parts).casefold()
