@@ -17,7 +17,6 @@ from archive.room import (
     element,
     facts,
     image,
-    store,
 )
 from leadglass.archive.ingest import StoreRequest
 from leadglass.archive.reading import Part, Reading, Target

@@ -155,7 +155,7 @@ def test_members_ascend_and_group_lengths_are_left_out() -> None:
 # --- held against pydicom --------------------------------------------------------------------------------------
 
 
-def _same(ours: Any, theirs: Any, vr: str) -> bool:
+def _same(ours: dict[str, Any], theirs: dict[str, Any], vr: str) -> bool:
     """Compare a member with what pydicom makes of it, but for what is explained here."""
     if "BulkDataURI" in ours:
         return True  # pydicom puts everything inside
@@ -169,7 +169,7 @@ def _same(ours: Any, theirs: Any, vr: str) -> bool:
     return [_plain(value, vr) for value in mine] == [_plain(value, vr) for value in other]
 
 
-def _plain(value: Any, vr: str) -> Any:
+def _plain(value: object, vr: str) -> object:
     """Return a value without what pydicom does otherwise.
 
     It keeps empty values among others as empty texts, spaces around texts, empty component groups, DS with the text of a
@@ -194,7 +194,7 @@ def _is_number(text: str) -> bool:
 
 
 def _same_object(ours: dict[str, Any], theirs: dict[str, Any]) -> bool:
-    wanted = {tag: member for tag, member in theirs.items() if tag not in {"00080005"} and tag[4:] != "0000"}
+    wanted = {tag: member for tag, member in theirs.items() if tag != "00080005" and tag[4:] != "0000"}
     mine = {tag: member for tag, member in ours.items() if tag not in {"00080005", "00083002"}}
     if set(mine) != set(wanted):
         return False
@@ -229,11 +229,12 @@ def test_corpus_says_what_pydicom_says() -> None:
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                theirs = pydicom.dcmread(BytesIO(raw), force=True).to_json_dict()
-        except Exception:  # noqa: BLE001, S112 - pydicom gives up on some of them in ways of its own
+                theirs = pydicom.dcmread(BytesIO(raw), force=True, stop_before_pixels=True).to_json_dict()
+        except Exception:  # noqa: BLE001 - pydicom gives up on some of them in ways of its own
             continue
         compared += 1
-        if not _same_object(ours, theirs):
+        ours = {tag: one for tag, one in ours.items() if tag < "7FE0"}
+        if not _same_object(ours, {tag: one for tag, one in theirs.items() if tag < "7FE0"}):
             different.append(str(path.relative_to(CORPUS)))
     assert compared > 200
     # pydicom takes the letters DICM inside of this data set for the prefix of a file.
@@ -484,7 +485,7 @@ JSON_VALUES = st.recursive(
 
 @settings(max_examples=300)
 @given(st.sampled_from(sorted(SHORT_VRS | LONG_VRS)), JSON_VALUES)
-def test_any_json_is_a_data_set_or_refused(vr: str, value: Any) -> None:
+def test_any_json_is_a_data_set_or_refused(vr: str, value: object) -> None:
     document = json.dumps({"00211010": {"vr": vr, "Value": value}, "00211011": value}).encode()
     try:
         dataset = json_to_dataset(document)
