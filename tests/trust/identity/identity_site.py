@@ -1,11 +1,12 @@
 """A site's identity for tests: real database, real Argon2id (made cheap where a test says so), a log that remembers."""
 
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import pyotp
 import pytest
 
 from fake_clock import FakeClock
@@ -15,13 +16,34 @@ from leadglass.trust.certs import passcode
 from leadglass.trust.certs.passcode import Argon2Passcodes
 from leadglass.trust.identity import events
 from leadglass.trust.identity.accounts import Accounts
+from leadglass.trust.identity.authenticator import SessionAuthenticator
+from leadglass.trust.identity.badges import Badges
 from leadglass.trust.identity.database import IdentityDatabase
-from leadglass.trust.identity.models import Account, Origin
+from leadglass.trust.identity.interfaces import PasswordSource
+from leadglass.trust.identity.invitations import Invitations
+from leadglass.trust.identity.models import Account, CertificateFacts, DeviceRole, Origin, SignedIn
+from leadglass.trust.identity.passkeys import Passkeys, PasskeyShown, RelyingParty
 from leadglass.trust.identity.passwords import NIST, PasswordProfile, Passwords
+from leadglass.trust.identity.recovery_codes import RecoveryCodes
+from leadglass.trust.identity.registry import DeviceRegistry
 from leadglass.trust.identity.sessions import SessionRules, SessionStore
-from leadglass.trust.identity.throttle import AccountThrottle
+from leadglass.trust.identity.sign_in import Factors, SignInPolicy, SignInService
+from leadglass.trust.identity.standing import RegisteredStanding
+from leadglass.trust.identity.throttle import AccountThrottle, FactorThrottle
+from leadglass.trust.identity.totp import TimeCodes
+from leadglass.trust.identity.zones import NetworkZones
+from leadglass.trust.keys.ring import FileMac
+from leadglass.trust.keys.row_seal import PayloadSeal
+from trust.identity.soft_authenticator import SoftAuthenticator
 
 KEY = Secret(bytes(range(32)))
+ORIGIN = "https://pacs.example.org"
+PASSWORD = Secret(b"the quick brown fox hops")
+HERE = Origin(address="10.1.2.3", correlation_id="c1")
+THERE = Origin(address="203.0.113.7")
+CERTIFICATES = ("aa" * 32, "bb" * 32)
+AT_WS1 = Origin(address="10.1.2.3", certificate_sha256=CERTIFICATES[0])
+AT_WS2 = Origin(address="10.1.2.3", certificate_sha256=CERTIFICATES[1])
 ADMINISTRATORS = frozenset({"pacs-administrator"})
 PASSCODES = Argon2Passcodes()
 
@@ -81,6 +103,8 @@ class IdentitySite:
         *,
         profile: PasswordProfile = NIST,
         rules: SessionRules | None = None,
+        policy: SignInPolicy | None = None,
+        directories: Sequence[PasswordSource] = (),
     ) -> None:
         self.clock = clock
         self.recorder = Recorder()
@@ -94,6 +118,79 @@ class IdentitySite:
         self.sessions = SessionStore(self.database, self.accounts, self.rules, self.recorder)
         self.accounts.on_changing(self.sessions.account_changing)
 
+        self.zones = NetworkZones({"site": ["10.0.0.0/8"]})
+        wrong_codes = FactorThrottle(self.database)
+        self.factors = Factors(
+            Passkeys(self.database, self.recorder, RelyingParty("pacs.example.org", "Site", (ORIGIN,))),
+            TimeCodes(self.database, self.recorder, PayloadSeal(bytes(32)), wrong_codes, "Site"),
+            RecoveryCodes(self.database, self.recorder, PASSCODES, wrong_codes),
+            Badges(self.database, self.recorder, FileMac(bytes(32)), PASSCODES),
+        )
+        self.policy = policy or SignInPolicy(administrator_roles=ADMINISTRATORS)
+        self.invitations = Invitations(
+            self.database,
+            self.accounts,
+            self.passwords,
+            self.recorder,
+            self.policy.is_administrator,
+            ("pacs-administrator",),
+        )
+        self.devices = _devices(folder, clock)
+        self.sign_in = SignInService(
+            self.database,
+            self.accounts,
+            self.passwords,
+            self.factors,
+            self.invitations,
+            self.sessions,
+            self.throttle,
+            self.devices,
+            self.zones,
+            self.recorder,
+            self.policy,
+            directories,
+        )
+        self.standing = RegisteredStanding(self.devices, self.accounts, self.sessions, None, clock)
+        self.authenticator = SessionAuthenticator(
+            self.sessions, self.accounts, self.devices, self.zones, None, self.recorder, clock
+        )
+
+    def person(self, account_id: str, *roles: str) -> Account:
+        """Make an account with a password."""
+        account = self.accounts.create(new_account(account_id, *roles), Origin())
+        self.passwords.set(account, PASSWORD, Origin(), with_factor=False)
+        return account
+
+    def signed_in(self, account_id: str, origin: Origin = HERE) -> SignedIn:
+        """Sign somebody in who needs no second factor."""
+        outcome = self.sign_in.begin(account_id, PASSWORD, origin)
+        assert isinstance(outcome, SignedIn)
+        return outcome
+
+    def enrol_totp(self, account_id: str) -> str:
+        """Give somebody an authenticator application; return its seed. The clock moves on by a step."""
+        account = self.account(account_id)
+        seed = self.factors.time_codes.new_seed(account).secret
+        text = seed.reveal().decode("ascii")
+        assert self.factors.time_codes.enrol(account, seed, self.code(text), Origin())
+        self.clock.advance(30)
+        return text
+
+    def code(self, seed: str) -> str:
+        """Return the code of now."""
+        return pyotp.TOTP(seed).at(int(self.clock.now().timestamp()))
+
+    def enrol_passkey(self, account_id: str, key: SoftAuthenticator | None = None) -> SoftAuthenticator:
+        """Give somebody a passkey."""
+        key = key or SoftAuthenticator()
+        account = self.account(account_id)
+        challenge, options = self.factors.passkeys.options_to_enrol(account, verify_user=True)
+        made = self.factors.passkeys.enrol(
+            account, challenge, key.create(options), "key", Origin(), verify_user=True
+        )
+        assert isinstance(made, PasskeyShown)
+        return key
+
     def account(self, account_id: str) -> Account:
         account = self.accounts.get(account_id)
         assert account is not None
@@ -102,6 +199,27 @@ class IdentitySite:
     def close(self) -> None:
         self.sessions.flush()
         self.database.close()
+
+
+def _devices(folder: Path, clock: FakeClock) -> DeviceRegistry:
+    path, mac = folder / "devices.json", FileMac(bytes(32))
+    if path.exists():
+        return DeviceRegistry(path, mac, clock)
+    registry = DeviceRegistry.create(path, mac, clock)
+    for number, name in enumerate(("ws1", "ws2")):
+        registry.enrol(
+            device_id=name,
+            ae_title=name.upper(),
+            roles=[DeviceRole.QUERY_RETRIEVE],
+            networks=["10.0.0.0/8"],
+            certificate=CertificateFacts(
+                sha256=CERTIFICATES[number],
+                serial=f"{number + 1:02x}",
+                not_before=clock.now() - timedelta(days=1),
+                not_after=clock.now() + timedelta(days=365),
+            ),
+        )
+    return registry
 
 
 def new_account(account_id: str, *roles: str) -> Account:

@@ -244,6 +244,14 @@ class SignIn(Protocol):
         """Take the new password that ``MustChangePassword`` asked for."""
         ...
 
+    def redeem(self, token: Secret, password: Secret, origin: Origin) -> bool:
+        """Redeem an invitation; the person signs in with the password afterwards. False when it is not good.
+
+        Raises:
+            UsageError: the password has problems, in words for the person; the token stands.
+        """
+        ...
+
     def passkey_enrolment_options(self, holder: Secret, origin: Origin) -> str | None:
         """Return options to make a passkey.
 

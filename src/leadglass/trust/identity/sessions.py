@@ -271,10 +271,18 @@ class SessionStore:
         session: LiveSession,
         *,
         methods: Collection[str] = (),
+        authenticated: bool = False,
         strong_at: datetime | None = None,
         phishing_resistant: bool | None = None,
     ) -> SignedIn:
         """Give a session a new token, and note what its holder just proved; an open one and a locked one.
+
+        Args:
+            session: whose token dies.
+            methods: shown now.
+            authenticated: they proved who they are in full; a badge does not.
+            strong_at: when a strong factor was shown; None: not now.
+            phishing_resistant: of that factor; None: as before.
 
         Raises:
             OutOfResources: nothing changed.
@@ -285,7 +293,7 @@ class SessionStore:
         facts = replace(
             session.facts,
             methods=tuple(sorted({*session.facts.methods, *methods})),
-            authenticated_at=now if methods else session.facts.authenticated_at,
+            authenticated_at=now if authenticated else session.facts.authenticated_at,
             strong_at=strong_at or session.facts.strong_at,
             phishing_resistant=session.facts.phishing_resistant
             if phishing_resistant is None
@@ -312,6 +320,12 @@ class SessionStore:
             )
             transaction.after_commit(lambda: self._replace(session, fresh, facts))
         return SignedIn(token, self._shown(session))
+
+    def count_try(self, session: LiveSession) -> int:
+        """Count a try to open a locked session; return how many there were since it was locked."""
+        with self._lock:
+            session.wrong_pins += 1
+            return session.wrong_pins
 
     # --- lists, lock and end ---------------------------------------------------------------------------------------
 

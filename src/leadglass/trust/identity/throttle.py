@@ -104,7 +104,8 @@ class AccountThrottle:
                 failures = min(self._strangers.get(slot, (0, 0))[0] + 1, FAILURES_MAX)
                 self._strangers[slot] = (failures, self._now())
             return False
-        with self._database.writing() as transaction:
+        # Not durable: a power cut may forgive a few, but a write that waits for the disk would tell who is known.
+        with self._database.writing(durable=False) as transaction:
             rows = transaction.execute(
                 """INSERT INTO sign_in_failure VALUES (?, ?, 1, ?) ON CONFLICT (account_id, place)
                    DO UPDATE SET failures = failures + 1, failed_at = excluded.failed_at RETURNING failures""",
@@ -192,6 +193,14 @@ class AddressBuckets:
             while len(self._levels) > ADDRESSES_REMEMBERED_MAX:
                 self._levels.popitem(last=False)
         return 0 if not wait else int(wait) + 1
+
+    def give_back(self, address: str) -> None:
+        """Give back a try that was none of a stranger's: many people may come from one address."""
+        with self._lock:
+            for key, size in ((address, 1.0), (_network(address), 4.0)):
+                if key in self._levels:
+                    level, at = self._levels[key]
+                    self._levels[key] = (min(self._burst * size, level + 1), at)
 
 
 def _network(address: str) -> str:

@@ -216,6 +216,10 @@ class SiteKeys:
         key = KeyedHash(self._ledger.purpose_key("site-payload"))
         return SiteSeal(key.expand(_PAYLOAD_KEY + purpose.encode("utf-8")))
 
+    def sealer(self, purpose: str) -> PayloadSeal:
+        """Return what seals small secrets that lie in a database, under a key apart from that of its pages."""
+        return PayloadSeal(self.database_key(f"sealed/{purpose}").reveal())
+
     def checkpoint_signer(self, algorithm: Literal["ed25519", "ecdsa-p256"] = "ed25519") -> CheckpointSigner:
         """Return the signer of the audit log's checkpoints."""
         seed = self._ledger.purpose_key("checkpoint-signing")
