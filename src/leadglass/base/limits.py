@@ -108,6 +108,9 @@ JSON_DATASETS_MAX: Final = 10_000
 JSON_ELEMENTS_MAX: Final = 500_000
 """Data elements of one JSON document, nested ones included: as many as of an identifier held in memory."""
 
+JSON_UPLOADS_MAX: Final = 2
+"""STOW-RS requests of DICOM JSON at once: each may hold ``JSON_BULK_BYTES_MAX`` octets, and one data set of it twice."""
+
 JSON_BULK_BYTES_MAX: Final = 256 * MIB
 """Octets of all bulk values that one JSON document names, held in memory."""
 

@@ -1,7 +1,7 @@
 """STOW-RS: instances arrive over HTTPS. Source: PS3.18 10.5.
 
-A body is read while it comes and each octet goes on to ingest, so memory depends neither on the length of a part nor on
-the number of parts. Each instance is answered for by itself. What was stored before a body broke off, or turned out
+A body of files is read while it comes and each octet goes on to ingest, so memory depends neither on the length of a part
+nor on the number of parts; JSON is another matter (``stow_json``). Each instance is answered for by itself. What was stored before a body broke off, or turned out
 malformed, is held; a client that sends all of it again is answered that it is.
 
 The preamble of a file is dropped (whoever put something there could have put a program there), and its file meta is
@@ -29,6 +29,7 @@ from leadglass.doors.dicomweb.store_report import (
     StoreReport,
     reason_of,
 )
+from leadglass.doors.dicomweb.stow_json import take_json
 from leadglass.doors.https.endpoints import Endpoint, principal_of
 from leadglass.doors.https.threads import BodyReader, with_body
 from leadglass.trust.audit.interfaces import EventCode
@@ -54,6 +55,7 @@ from leadglass.wire.dicomweb.multipart import (
 )
 
 _ANSWERS: Final = (MediaType(DICOM_JSON), MediaType(JSON))
+_TAKEN: Final = frozenset({APPLICATION_DICOM, DICOM_JSON})
 _RETRY_SECONDS: Final = 5
 
 
@@ -242,23 +244,19 @@ def store(
         RequestRefused: a body of another type (415), malformed (400) or of too many parts (413), of which nothing was
             stored.
         PeerUnreachable: the client went away; what was whole by then is held.
+        OutOfResources: too many bodies of JSON at once.
         AuditUnavailable: the refusal of a part cannot be put on record.
     """
-    if media_type.essence == MULTIPART_RELATED:
-        if media_type.type_ not in {"", APPLICATION_DICOM}:
-            raise _unsupported()
-        reader = MultipartReader(boundary_of(media_type), APPLICATION_DICOM)
-        events = _events(reader, pieces)
-    elif media_type.essence == APPLICATION_DICOM:
-        events = _single(media_type, pieces)
-    else:
-        raise _unsupported()
+    kind, events = _opened(media_type, pieces)
     grant = services.access.permit(principal, Permission.INSTANCE_STORE)
     session = services.ingest.session(grant, origin_of(principal, services))
     report = StoreReport(root)
     upload = Upload(services, principal, session, report, study_uid)
     try:
-        _take(upload, events)
+        if kind == DICOM_JSON:
+            take_json(upload, events)
+        else:
+            _take(upload, events)
     except RequestRefused as error:
         if not report.any_stored:
             raise
@@ -284,9 +282,23 @@ def origin_of(principal: Principal, services: Services) -> Origin:
     )
 
 
+def _opened(
+    media_type: MediaType, pieces: Iterable[bytes | memoryview]
+) -> tuple[str, Iterator[PartBegins | PartData | PartEnds]]:
+    """Return what a body consists of, files or JSON, and its parts."""
+    if media_type.essence == MULTIPART_RELATED:
+        kind = media_type.type_ or APPLICATION_DICOM
+        if kind not in _TAKEN:
+            raise _unsupported()
+        return kind, _events(MultipartReader(boundary_of(media_type), kind), pieces)
+    if media_type.essence not in _TAKEN:
+        raise _unsupported()
+    return media_type.essence, _single(media_type, pieces)
+
+
 def _unsupported() -> RequestRefused:
     return RequestRefused(
-        "a body of multipart/related of application/dicom, or of application/dicom, is expected",
+        "application/dicom or application/dicom+json is expected, or multipart/related of one of them",
         http_status=415,
     )
 
@@ -387,7 +399,12 @@ def _operation(operation_id: str, summary: str, *, in_study: bool) -> dict[str, 
         "parameters": parameters if in_study else [],
         "requestBody": {
             "required": True,
-            "content": {'multipart/related; type="application/dicom"': body, APPLICATION_DICOM: body},
+            "content": {
+                'multipart/related; type="application/dicom"': body,
+                APPLICATION_DICOM: body,
+                'multipart/related; type="application/dicom+json"': body,
+                DICOM_JSON: {"schema": {"type": "array", "items": {"type": "object"}}},
+            },
         },
         "responses": {
             "200": _module("all instances are held"),
