@@ -133,7 +133,7 @@ def test_frames_of_fragments(room: Room) -> None:
     (entry,) = room.entries(EventCode.INSTANCE_VIEWED)
     assert facts(entry)["frames"] == 2
     assert entry.payload is not None
-    assert entry.payload["detail"] == {"frames": [1, 4]}
+    assert entry.payload["detail"] == {"frames": "1,4"}
 
 
 def test_an_object_that_lies_is_refused_and_the_others_are_served(room: Room) -> None:

@@ -12,17 +12,12 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
-
 from leadglass.archive.access import Access, Grant
 from leadglass.base.ids import UID
 from leadglass.base.limits import DISCLOSURE_SECONDS, DISCLOSURES_REMEMBERED_MAX
 from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
-
-_FRAMES_NAMED_MAX: Final = 4096
-"""Frame numbers in one entry; more are said as a count and their bounds."""
 
 _Key = tuple[str, ...]
 
@@ -162,5 +157,12 @@ def _key(principal: Principal, study_uid: UID) -> _Key:
     )
 
 
-def _named(frames: Sequence[int]) -> list[int]:
-    return list(frames) if len(frames) <= _FRAMES_NAMED_MAX else [min(frames), max(frames)]
+def _named(frames: Sequence[int]) -> str:
+    """Return frame numbers as runs, ``1-3,7``: exact, and short for a whole multi-frame."""
+    runs: list[list[int]] = []
+    for number in frames:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)
