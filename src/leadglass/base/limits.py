@@ -400,6 +400,18 @@ DECISIONS_REMEMBERED_MAX: Final = 10_000
 POLICY_FILE_BYTES_MAX: Final = 1 * MIB
 """One file of a site's policies; those of this release together are 20 KiB."""
 
+BREAK_GLASS_REASON_CHARACTERS_MIN: Final = 10
+"""Shortest reason for emergency access: a word or two."""
+
+BREAK_GLASS_REASON_CHARACTERS_MAX: Final = 2000
+"""Longest reason, or finding of a review."""
+
+BREAK_GLASS_UNREVIEWED_MAX: Final = 50
+"""Emergency accesses of one person that wait for review. A night with more has a review in between."""
+
+BREAK_GLASS_ESCALATIONS_MAX: Final = 30
+"""Escalations of one emergency access: one a day for a month."""
+
 POLICY_FILES_MAX: Final = 100
 """Policy files of a site's own."""
 
