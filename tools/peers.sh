@@ -2,14 +2,38 @@
 # Install the foreign peers of the interop tests where we may; where we may not, those tests are skipped by name.
 set -eu
 missing=
-command -v storescu >/dev/null || missing="$missing dcmtk"
-command -v Orthanc >/dev/null || missing="$missing orthanc"
+want() { # a file or command that shows that it is there, and its package
+    command -v "$1" >/dev/null || [ -e "$1" ] || missing="$missing $2"
+}
+want storescu dcmtk
+want Orthanc orthanc
+want /usr/share/orthanc/plugins/libOrthancDicomWeb.so orthanc-dicomweb
+want testssl testssl.sh
+want slapd slapd
+want ldapsearch ldap-utils
+want curl curl
 [ -n "$missing" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
     echo "Installing foreign peers:$missing ..."
-    # Orthanc's package starts a plaintext service of its own; a policy for this one call keeps it down.
-    if apt-get update -qq && DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq $missing >/dev/null; then
-        exit 0
+    # Orthanc and slapd come with services that listen in plaintext. invoke-rc.d asks this policy whether it may start
+    # one; 101 is no. A policy that the machine has already is left as it is. Source: Debian policy-rc.d.
+    policy=/usr/sbin/policy-rc.d
+    made=
+    if [ ! -e "$policy" ]; then
+        made=1
+        trap 'rm -f "$policy"' EXIT INT TERM
+        printf '#!/bin/sh\nexit 101\n' >"$policy"
+        chmod 755 "$policy"
     fi
+    status=0
+    # shellcheck disable=SC2086 # the list is of words
+    { apt-get update -qq &&
+        DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
+    } || status=$?
+    if [ -n "$made" ]; then
+        rm -f "$policy"
+        trap - EXIT INT TERM
+    fi
+    [ "$status" != 0 ] || exit 0
 fi
 echo "Not installed:$missing. The tests that need them are skipped by name." >&2

@@ -166,11 +166,11 @@ def dressed(
     given: Sequence[tuple[bytes, bytes]], more: Sequence[tuple[bytes, bytes]]
 ) -> list[tuple[bytes, bytes]]:
     """Return the headers of an answer with what every answer has."""
-    fixed = {name for name, _ in (*_ALWAYS, *more)} | {b"server"}
+    fixed = {name for name, _ in (*_ALWAYS, *more)} - {b"vary"} | {b"server"}
     headers = [(name, value) for name, value in given if name.lower() not in fixed]
-    said = {name.lower() for name, _ in headers}
     headers += _ALWAYS
     headers += more
+    said = {name.lower() for name, _ in headers}
     headers += [pair for pair in _UNLESS_SAID if pair[0] not in said]
     return headers
 

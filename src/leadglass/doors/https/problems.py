@@ -27,12 +27,15 @@ from leadglass.base.errors import (
     LeadglassError,
     NotFound,
     OutOfResources,
+    PeerRefused,
     PeerUnreachable,
+    Refused,
     RequestRefused,
     StateConflict,
     StepUpRequired,
     UsageError,
 )
+from leadglass.doors.https.threads import BodyLost
 
 MEDIA_TYPE: Final = "application/problem+json"
 CORRELATION_KEY: Final = "leadglass.correlation_id"
@@ -88,9 +91,12 @@ def describe(error: BaseException) -> Problem:
             return Problem(503, error.code, "Temporarily unable to serve this", headers=retry)
         case IntegrityError():
             return Problem(500, error.code, "Stored data is damaged and is not served")
-        case PeerUnreachable():
-            # The client itself went away or was too slow; it hears this only if it still listens.
+        case BodyLost():  # it hears this only if it still listens
             return Problem(408, error.code, "The request did not arrive in time")
+        case PeerRefused() | PeerUnreachable():
+            return Problem(502, error.code, "Another system did not do its part")
+        case Refused():
+            return Problem(409, error.code, "Refused as things stand")
         case LeadglassError():
             return Problem(500, error.code, "Internal error")
         case _:

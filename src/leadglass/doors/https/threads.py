@@ -211,6 +211,10 @@ async def _shielded(work: Awaitable[T]) -> T:
 # --- bodies ----------------------------------------------------------------------------------------------------
 
 
+class BodyLost(PeerUnreachable):
+    """The client went away before the end of its body, or sends too slowly."""
+
+
 class BodyReader:
     """The body of a request as a blocking stream: for one worker thread, while ``with_body`` runs.
 
@@ -237,7 +241,7 @@ class BodyReader:
         """Return up to ``size`` octets, at least one; none at the end. All of the rest for ``size`` below 0.
 
         Raises:
-            PeerUnreachable: the client went away, or sends too slowly.
+            BodyLost: the client went away, or sends too slowly.
             RequestRefused: the body is longer than it may be (413).
         """
         if size == 0:
@@ -253,7 +257,7 @@ class BodyReader:
         """Fill ``buffer`` from its beginning with what there is; return how much, 0 at the end.
 
         Raises:
-            PeerUnreachable: as in ``read``.
+            BodyLost: as in ``read``.
             RequestRefused: as in ``read``.
         """
         if not len(buffer):
@@ -273,7 +277,7 @@ class BodyReader:
         with self._changed:
             while not self._pieces:
                 if self._lost:
-                    raise PeerUnreachable(self._lost)
+                    raise BodyLost(self._lost)
                 if self._bytes_max is not None and self._received > self._bytes_max:
                     raise RequestRefused("the body is longer than it may be", http_status=413)
                 if self._ended:
@@ -325,7 +329,7 @@ async def with_body(
         bytes_max: longer bodies are refused, by their length or when they have become too long.
 
     Raises:
-        PeerUnreachable: in ``function``: the client went away, or sent nothing for ``BODY_SILENCE_SECONDS``.
+        BodyLost: in ``function``: the client went away, or sent nothing for ``BODY_SILENCE_SECONDS``.
         RequestRefused: the body is longer than ``bytes_max`` (413).
         OutOfResources: too many bodies are being read, and too many wait.
     """
