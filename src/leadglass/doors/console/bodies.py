@@ -59,3 +59,19 @@ def json_body(kind: type) -> dict[str, object]:
     if components:
         described = dict(next(iter(components.values())))
     return {"required": True, "content": {"application/json": {"schema": described}}}
+
+
+def described(
+    summary: str, tag: str, body: type[Any] | None = None, *, ok: str = "200", public: bool = False
+) -> dict[str, object]:
+    """Return the OpenAPI description of an operation of this API."""
+    responses: dict[str, object] = {ok: {"description": "done"}}
+    if ok == "200":
+        responses[ok] = {"description": "done", "content": {"application/json": {}}}
+    if public:
+        responses["401"] = {"description": "refused, or another step is wanted: `state` says which"}
+        responses["429"] = {"description": "too many tries; see Retry-After"}
+    operation: dict[str, object] = {"summary": summary, "tags": [tag], "responses": responses}
+    if body is not None:
+        operation["requestBody"] = json_body(body)
+    return operation

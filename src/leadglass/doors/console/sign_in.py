@@ -7,13 +7,14 @@ Source: NIST SP 800-63B-4; RFC 6265bis (``__Host-``); WebAuthn Level 3; RFC 9470
 """
 
 from datetime import datetime
+from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
 from leadglass.base.secret import Secret
-from leadglass.doors.console.bodies import body_of, json_body, json_response, no_content
+from leadglass.doors.console.bodies import body_of, described, json_response, no_content
 from leadglass.doors.console.cookies import (
     PENDING_COOKIE,
     SESSION_COOKIE,
@@ -38,6 +39,8 @@ from leadglass.trust.identity.models import (
 )
 
 BASE = "/api/v1"
+"""Of every URL of the console's API, from the root of the server."""
+_TAG: Final = "sign-in"
 
 
 class _NameAndPassword(msgspec.Struct, forbid_unknown_fields=True):
@@ -239,14 +242,14 @@ class SessionDoor:
                 "factors": self._services.factors.factors_of(account.account_id) if account else (),
                 "purpose": principal.circumstances.purpose,
                 "break_glass": principal.circumstances.break_glass,
-                "session": _shown(session) if session is not None else None,
+                "session": shown_session(session) if session is not None else None,
             }
         )
 
     async def sessions(self, request: Request) -> Response:
         """List one's own sessions."""
         account_id = principal_of(request).principal_id.partition(":")[2]
-        return json_response({"sessions": [_shown(s) for s in self._services.sessions.of(account_id)]})
+        return json_response({"sessions": [shown_session(s) for s in self._services.sessions.of(account_id)]})
 
     async def end_session(self, request: Request) -> Response:
         """End one of one's own sessions; somebody else's is as good as missing."""
@@ -303,7 +306,8 @@ def _mine(request: Request) -> Origin:
     return origin_of(request)
 
 
-def _shown(session: Session) -> dict[str, object]:
+def shown_session(session: Session) -> dict[str, object]:
+    """Return a session as the API shows it."""
     return {
         "session": session.session_id,
         "account": session.account_id,
@@ -320,19 +324,6 @@ def _shown(session: Session) -> dict[str, object]:
     }
 
 
-def _operation(
-    summary: str, body: type | None = None, *, ok: str = "200", public: bool = True
-) -> dict[str, object]:
-    responses: dict[str, object] = {ok: {"description": "done"}}
-    if public:
-        responses["401"] = {"description": "refused, or another step is wanted: `state` says which"}
-        responses["429"] = {"description": "too many tries; see Retry-After"}
-    operation: dict[str, object] = {"summary": summary, "tags": ["sign-in"], "responses": responses}
-    if body is not None:
-        operation["requestBody"] = json_body(body)
-    return operation
-
-
 def endpoints(services: SignInServices) -> list[Endpoint]:
     """Return the endpoints of signing in, and of one's own session."""
     way, mine = SignInDoor(services), SessionDoor(services)
@@ -342,7 +333,7 @@ def endpoints(services: SignInServices) -> list[Endpoint]:
             "POST",
             BASE + path,
             handler,
-            _operation(summary, body),
+            described(summary, _TAG, body, public=True),
             public=True,
             unsafe_cross_site=False,
             body_bytes_max=64 * 1024,
@@ -351,10 +342,16 @@ def endpoints(services: SignInServices) -> list[Endpoint]:
     def own(
         method: str, path: str, handler: Handler, summary: str, body: type | None = None, *, ok: str = "200"
     ) -> Endpoint:
-        return Endpoint(method, BASE + path, handler, _operation(summary, body, ok=ok, public=False))
+        return Endpoint(method, BASE + path, handler, described(summary, _TAG, body, ok=ok))
 
     return [
-        Endpoint("GET", f"{BASE}/sign-in", way.ways, _operation("How one may sign in here"), public=True),
+        Endpoint(
+            "GET",
+            f"{BASE}/sign-in",
+            way.ways,
+            described("How one may sign in here", _TAG, public=True),
+            public=True,
+        ),
         public("/sign-in", way.begin, "Sign in with name and password", _NameAndPassword),
         public("/sign-in/passkey", way.begin_passkey, "Sign in with a passkey alone: its options"),
         public("/sign-in/passkey/options", way.passkey_options, "Options for a passkey as second factor"),
