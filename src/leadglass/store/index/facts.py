@@ -12,6 +12,7 @@ series changes no decision.
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from leadglass.dicom.models import Head
@@ -22,8 +23,8 @@ from leadglass.store.index.rows import SELECT_SERIES, SERIES_NAMES, OpenedLevel,
 
 # ruff: noqa: S608 - names in statements are constants of this package; values are parameters
 
-_MODALITY: Final = 1 + SERIES_NAMES.index("modality")
-_BODY_PART: Final = 1 + SERIES_NAMES.index("body_part_examined")
+_MODALITY: Final = SERIES_NAMES.index("modality")
+_BODY_PART: Final = SERIES_NAMES.index("body_part_examined")
 
 _PATIENT_IDENTITY_REMOVED: Final = b"\x12\x00\x62\x00"
 _LONG_VRS: Final = frozenset(
@@ -45,8 +46,14 @@ def is_deidentified(dataset: bytes) -> bool:
     return fold_text(_value(dataset, _PATIENT_IDENTITY_REMOVED).decode("latin-1")) == "yes"
 
 
-def series_facts(modality: str | None, body_part: str | None, provenance: Provenance) -> StudyFacts:
-    """Return the facts of a study that has this one series."""
+def facts_of_row(row: Row, provenance: Provenance) -> StudyFacts:
+    """Return the facts of a study that has this one series.
+
+    Args:
+        row: its columns in the order of ``SERIES_NAMES``; they were sealed just now, or their seal opened.
+        provenance: of it.
+    """
+    modality, body_part = row[_MODALITY], row[_BODY_PART]
     return StudyFacts(
         modalities=frozenset([modality] if modality else []),
         body_parts=frozenset([body_part] if body_part else []),
@@ -59,6 +66,8 @@ def series_facts(modality: str | None, body_part: str | None, provenance: Proven
 def joined(facts: Iterable[StudyFacts]) -> StudyFacts:
     """Return the facts of a study from those of its series."""
     every = list(facts)
+    if len(every) == 1:
+        return every[0]
     return StudyFacts(
         modalities=frozenset[str]().union(*(f.modalities for f in every)),
         body_parts=frozenset[str]().union(*(f.body_parts for f in every)),
@@ -68,6 +77,19 @@ def joined(facts: Iterable[StudyFacts]) -> StudyFacts:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class StudyRows:
+    """What the series rows of a study say, each of them unsealed.
+
+    Attributes:
+        facts: without relations.
+        series: how many there are.
+    """
+
+    facts: StudyFacts
+    series: int
+
+
 class FactsReader:
     """Reads facts, many studies at once."""
 
@@ -75,8 +97,8 @@ class FactsReader:
         self._database = database
         self._seal = seal
 
-    def of(self, snapshot: Transaction, studies: Sequence[OpenedLevel]) -> dict[int, StudyFacts]:
-        """Return the facts of each study by row id, without relations.
+    def of(self, snapshot: Transaction, studies: Sequence[OpenedLevel]) -> dict[int, StudyRows]:
+        """Return what is known of each study by row id.
 
         Raises:
             IntegrityError: a series row is not what was written.
@@ -88,7 +110,11 @@ class FactsReader:
         by_study: defaultdict[int, list[StudyFacts]] = defaultdict(list)
         for study_id, facts in self._series(snapshot, uids):
             by_study[study_id].append(facts)
-        return {study_id: joined(by_study[study_id]) for study_id in uids}
+        return {
+            study_id: StudyRows(joined(found), len(found))
+            for study_id in uids
+            for found in [by_study[study_id]]
+        }
 
     def _series(self, snapshot: Transaction, uids: Mapping[int, str]) -> Iterable[tuple[int, StudyFacts]]:
         of_studies, parameter = self._database.any_of("series.study_id", list(uids))
@@ -101,7 +127,7 @@ class FactsReader:
     def of_series(self, row: Row, study_uid: str) -> StudyFacts:
         """Return the facts of a row of ``SELECT_SERIES``."""
         opened = self._seal.open_series(row, study_uid)
-        return series_facts(row[_MODALITY], row[_BODY_PART], opened.provenance)
+        return facts_of_row(row[1:], opened.provenance)
 
 
 def canonical(facts: StudyFacts) -> tuple[Collection[str] | bool, ...]:

@@ -27,7 +27,7 @@ from leadglass.store.index.classes import AccessClasses
 from leadglass.store.index.conditions import Conditions, Plan, make_plan
 from leadglass.store.index.database import INTEGER_MAX, Database, Parameter, Row, Transaction
 from leadglass.store.index.deletions import INSTANCE_SHOWN, PARTLY_HIDDEN, SERIES_SHOWN, STUDY_SHOWN
-from leadglass.store.index.facts import FactsReader
+from leadglass.store.index.facts import FactsReader, StudyRows
 from leadglass.store.index.interfaces import Match, Scope, StudyFacts, Subject, Total
 from leadglass.store.index.relations import Relations
 from leadglass.store.index.rows import (
@@ -95,7 +95,10 @@ _INSTANCE_PER_SOP_CLASS: Final = f"""
 _OF_PATIENT: Final = f"""FROM listing JOIN study ON study.id = listing.study_id
     WHERE study.patient = ? AND {STUDY_SHOWN}"""
 
-Computed = dict[str, str | int | tuple[str, ...]]
+_CHEAP: Final = frozenset(
+    {"ModalitiesInStudy", "NumberOfStudyRelatedSeries", "NumberOfStudyRelatedInstances"}
+)
+"""What is known of a whole chunk by one or two statements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,7 @@ class Search:
                 studies = {row[0]: (parts.seal.open_study(row), row[2]) for row in rows}
                 facts = parts.reader.of(snapshot, [study for study, _ in studies.values()])
             for row_id, (study, patient) in studies.items():
-                found[study.uid] = replace(facts[row_id], relations=related.to(study, patient))
+                found[study.uid] = replace(facts[row_id].facts, relations=related.to(study, patient))
         return found
 
 
@@ -184,6 +187,10 @@ class _Run:
         self._left = QUERY_CANDIDATES_MAX
         self._focus: Focus | None = None
         self._patients: dict[bytes, _Patient] = {}
+        self._answered: set[bytes] = set()
+        # Of the studies of one chunk.
+        self._rows: dict[int, StudyRows] = {}
+        self._instances_held: dict[int, int] = {}
         self._compute: dict[str, Callable[[_Candidate], str | int | tuple[str, ...]]] = {
             "ModalitiesInStudy": self._modalities_in_study,
             "SOPClassesInStudy": self._sop_classes_in_study,
@@ -198,6 +205,7 @@ class _Run:
         asked = [key for key in query.keys if key.keyword in self._compute]
         self._deciding = [key.keyword for key in asked if not isinstance(key.match, Universal)]
         self._telling = [key.keyword for key in asked if isinstance(key.match, Universal)]
+        self._match_first = not _CHEAP.issuperset(self._telling)
 
     def _modality_conditions(self, snapshot: Transaction) -> Conditions:
         if self._plan.modalities is None:
@@ -215,46 +223,64 @@ class _Run:
     # --- matching ----------------------------------------------------------------------------------------------
 
     def matches(self) -> Iterator[Match]:
-        answered: set[bytes] = set()
-        for candidate, response in self._matching():
-            if self._query.level is Level.PATIENT:
-                if candidate.patient in answered:
-                    continue
-                answered.add(candidate.patient)
-            if self._telling:
-                # Counting is for matches only: a name with wild cards may have a thousand candidates for one match.
-                computed = self._computed(candidate, self._deciding + self._telling)
-                told = self._responder.respond(candidate.datasets, computed)
-                if told is not None:
-                    yield Match(self._query.level, candidate.study.uid, told)
-                continue
+        if self._query.level in (Level.PATIENT, Level.STUDY):
+            found = (match for chunk in self._chunks() for match in self._matching_studies(chunk))
+        else:
+            found = (match for chunk in self._chunks() for match in self._matching_below(chunk))
+        for candidate, response in found:
             yield Match(self._query.level, candidate.study.uid, response)
 
-    def _matching(self) -> Iterator[tuple[_Candidate, bytes]]:
-        """Yield permitted candidates that meet every key, and their responses."""
-        of_studies = self._query.level in (Level.PATIENT, Level.STUDY)
-        for chunk in self._chunks():
-            if of_studies:
-                matched = [(c, r) for c in chunk if (r := self._response(c)) is not None]
-                permitted = self._permitted([c for c, _ in matched])
-                yield from ((c, r) for c, r in matched if c.study.row_id in permitted)
+    def _matching_studies(self, chunk: list[_Candidate]) -> Iterator[tuple[_Candidate, bytes]]:
+        """Yield permitted studies that meet every key, and their responses; of a patient one."""
+        if self._query.level is Level.PATIENT:
+            chunk = [c for c in chunk if c.patient not in self._answered]
+        if self._match_first:
+            chunk = [c for c in chunk if self._response(c, self._deciding) is not None]
+        permitted = self._permitted(chunk)
+        matched = 0
+        for candidate in permitted:
+            if self._query.level is Level.PATIENT and candidate.patient in self._answered:
                 continue
-            permitted = self._permitted(chunk)
-            for candidate in chunk:
-                if candidate.study.row_id in permitted:
-                    for below in self._below(candidate):
-                        response = self._response(below)
-                        if response is not None:
-                            yield below, response
+            response = self._response(candidate, self._deciding + self._telling)
+            if response is not None:
+                matched += 1
+                self._answered.add(candidate.patient)
+                yield candidate, response
+        # What is told of a study is not worth finding out for many that do not match.
+        self._match_first = self._match_first or 2 * matched < len(permitted)
 
-    def _response(self, candidate: _Candidate) -> bytes | None:
-        return self._responder.respond(candidate.datasets, self._computed(candidate, self._deciding))
+    def _matching_below(self, chunk: list[_Candidate]) -> Iterator[tuple[_Candidate, bytes]]:
+        """Yield series or instances of permitted studies that meet every key, and their responses."""
+        for candidate in self._permitted(chunk):
+            for below in self._below(candidate):
+                response = self._response(below, self._deciding)
+                if response is not None and self._telling:
+                    response = self._response(below, self._deciding + self._telling)
+                if response is not None:
+                    yield below, response
 
-    def _permitted(self, candidates: list[_Candidate]) -> set[int]:
+    def _response(self, candidate: _Candidate, computed: list[str]) -> bytes | None:
+        values = {keyword: self._compute[keyword](candidate) for keyword in computed}
+        return self._responder.respond(candidate.datasets, values)
+
+    def _permitted(self, candidates: list[_Candidate]) -> list[_Candidate]:
+        """Return those that may be shown, and remember what is known of them."""
         if not candidates:
-            return set()
+            return []
         with self._database.reading() as snapshot:
-            return self._authority.permitted(snapshot, [(c.study, c.patient) for c in candidates])
+            self._rows = self._authority.permitted(snapshot, [(c.study, c.patient) for c in candidates])
+            if "NumberOfStudyRelatedInstances" in self._telling:
+                self._instances_held = self._counted_instances(snapshot)
+        return [c for c in candidates if c.study.row_id in self._rows]
+
+    def _counted_instances(self, snapshot: Transaction) -> dict[int, int]:
+        of_studies, parameter = self._database.any_of("series.study_id", list(self._rows))
+        rows = snapshot.execute(
+            "SELECT series.study_id, count(*) FROM series JOIN instance ON instance.series_id = series.id "
+            f"WHERE {of_studies} GROUP BY series.study_id",
+            (parameter,),
+        )
+        return {int(study_id): int(counted) for study_id, counted in rows}
 
     def _below(self, candidate: _Candidate) -> Iterator[_Candidate]:
         for with_series in self._series(candidate):
@@ -407,18 +433,21 @@ class _Run:
 
     # --- computed ----------------------------------------------------------------------------------------------
 
-    def _computed(self, candidate: _Candidate, keywords: list[str]) -> Computed:
-        return {keyword: self._compute[keyword](candidate) for keyword in keywords}
-
     def _count(self, statement: str, *parameters: Parameter) -> int:
         with self._database.reading() as snapshot:
             return int(snapshot.execute(statement, parameters)[0][0])
 
     def _series_of_study(self, candidate: _Candidate) -> int:
+        known = None if candidate.partly else self._rows.get(candidate.study.row_id)
+        if known is not None:
+            return known.series
         shown = f" AND {SERIES_SHOWN}" if candidate.partly else ""
         return self._count(_SERIES_OF_STUDY + shown, candidate.study.row_id)
 
     def _instances_of_study(self, candidate: _Candidate) -> int:
+        known = None if candidate.partly else self._instances_held.get(candidate.study.row_id)
+        if known is not None:
+            return known
         return self._count(_INSTANCES_OF_STUDY + (_SHOWN if candidate.partly else ""), candidate.study.row_id)
 
     def _instances_of_series(self, candidate: _Candidate) -> int:
@@ -429,6 +458,9 @@ class _Run:
 
     def _modalities_in_study(self, candidate: _Candidate) -> tuple[str, ...]:
         """Open one series row for every modality: the row proves that the study has it."""
+        known = None if candidate.partly else self._rows.get(candidate.study.row_id)
+        if known is not None:
+            return tuple(sorted(known.facts.modalities))
         shown = f" AND {SERIES_SHOWN}" if candidate.partly else ""
         with self._database.reading() as snapshot:
             rows = snapshot.execute(_SERIES_PER_MODALITY.format(shown), (candidate.study.row_id,))
@@ -465,8 +497,8 @@ class _Run:
                     (patient, last),
                 )
                 passing = self._passing(snapshot, rows)
-            candidates = [self._opened(row) for row in passing]
-            permitted = self._permitted(candidates)
+                candidates = [self._opened(row) for row in passing]
+                permitted = self._authority.permitted(snapshot, [(c.study, c.patient) for c in candidates])
             yield from (c for c in candidates if c.study.row_id in permitted)
             if len(rows) < PAGE_ROWS:
                 return

@@ -20,7 +20,7 @@ from leadglass.store.index.classes import AccessClasses
 from leadglass.store.index.database import Database, Row, Transaction, Value
 from leadglass.store.index.deletions import DeletionRows
 from leadglass.store.index.descriptions import INSERT_OUTLINE, Descriptions
-from leadglass.store.index.facts import FactsReader, is_deidentified, joined, provenance_of
+from leadglass.store.index.facts import FactsReader, facts_of_row, is_deidentified, joined, provenance_of
 from leadglass.store.index.interfaces import (
     Counts,
     Deletion,
@@ -247,8 +247,11 @@ class SQLIndex:
         if not rows:
             series_id = _insert(transaction, (INSERT_SERIES, (study_id, *level.row)), "series", level.tokens)
             if series_id is not None:
-                facts = self._reader.of_series((series_id, *level.row), study_uid)
-                self._classify(transaction, study_id, study_uid, facts)
+                fresh = study_id in found.unclassified
+                found.unclassified.discard(study_id)
+                self._classify(
+                    transaction, study_id, study_uid, facts_of_row(level.row, level.provenance), fresh=fresh
+                )
                 return _KnownSeries(series_id, study_id, level.provenance)
             # Another node inserted it after the first look; its transaction has ended, so now it is visible.
             rows = transaction.execute(_FIND_SERIES, (study_id, series_uid))
@@ -271,23 +274,44 @@ class SQLIndex:
         self._classify(transaction, known.study_id, study_uid, facts)
         return _KnownSeries(known.row_id, known.study_id, provenance)
 
-    def _classify(self, transaction: Transaction, study_id: int, study_uid: str, facts: StudyFacts) -> None:
-        """Move a study to its class, after one of its series got these facts."""
+    def _classify(
+        self,
+        transaction: Transaction,
+        study_id: int,
+        study_uid: str,
+        facts: StudyFacts,
+        *,
+        fresh: bool = False,
+    ) -> None:
+        """Move a study to its class, after one of its series got these facts.
+
+        Args:
+            transaction: in which it got them.
+            study_id: the study.
+            study_uid: of the study.
+            facts: of the series.
+            fresh: it is the first series of a study that is new.
+        """
         if self._classes is None:
             return
-        listed = transaction.execute(
-            "UPDATE listing SET hidden = hidden WHERE study_id = ? RETURNING class_id", (study_id,)
-        )
-        if not listed:
-            return  # somebody took it away; a verification says so
-        current = listed[0][0]
-        if current is None:
-            every = [self._reader.of_series(row, study_uid) for row in _series_rows(transaction, study_id)]
-            whole = joined(every)
-        else:
-            known = self._classes.facts(transaction, [current], committed=False)
-            whole = joined([*known.values(), facts])
-        class_id = self._classes.intern(transaction, whole)
+        current: int | None = None
+        if not fresh:
+            # The update keeps other nodes from moving the study meanwhile.
+            listed = transaction.execute(
+                "UPDATE listing SET hidden = hidden WHERE study_id = ? RETURNING class_id", (study_id,)
+            )
+            if not listed:
+                return  # somebody took it away; a verification says so
+            current = listed[0][0]
+            if current is None:
+                rows = transaction.execute(
+                    f"SELECT {SELECT_SERIES} FROM series WHERE study_id = ?", (study_id,)
+                )
+                facts = joined([self._reader.of_series(row, study_uid) for row in rows])
+            else:
+                known = self._classes.facts(transaction, [current], committed=False)
+                facts = joined([*known.values(), facts])
+        class_id = self._classes.intern(transaction, facts)
         if class_id != current:
             transaction.execute("UPDATE listing SET class_id = ? WHERE study_id = ?", (class_id, study_id))
 
@@ -301,6 +325,7 @@ class SQLIndex:
                 level = entry.study or self._prepared_study(entry.entry)
                 study_id = _insert(transaction, (INSERT_STUDY, level.row), "study", level.tokens)
                 if study_id is not None:
+                    found.unclassified.add(study_id)
                     hidden = self._deletions.state(transaction, study_uid)
                     transaction.execute(_LIST_STUDY, (study_id, level.row[_STUDY_DATE], hidden))
                 # Else another node inserted it after the first look; now it is visible.
@@ -525,7 +550,7 @@ class SQLIndex:
             yield RowFinding(where, "its listing is missing or has another date: it is hidden")
         elif state != hidden:
             yield RowFinding(where, "its listing does not agree with what was deleted")
-        elif self._classes is not None and known != facts[opened.row_id]:
+        elif self._classes is not None and known != facts[opened.row_id].facts:
             yield RowFinding(where, "it is listed in a class of other studies: it may be hidden")
 
     def _verify_series(self, tally: "_TokenTally") -> Iterator[RowFinding]:
@@ -657,12 +682,17 @@ class SQLIndex:
 
 @dataclass(frozen=True, slots=True)
 class _Known:
-    """Ids of studies by UID, and series by study and series UID."""
+    """Ids of studies by UID, and series by study and series UID.
+
+    Attributes:
+        unclassified: ids of studies that this transaction made and that have no class yet.
+    """
 
     studies: OrderedDict[str, int] = field(default_factory=OrderedDict[str, int])
     series: OrderedDict[_SeriesKey, _KnownSeries] = field(
         default_factory=OrderedDict[_SeriesKey, _KnownSeries]
     )
+    unclassified: set[int] = field(default_factory=set[int])
 
 
 @dataclass(slots=True)
@@ -699,10 +729,6 @@ def _insert(
         f"INSERT INTO {table}_token (token, row_id) VALUES (?, ?)", [(token, row_id) for token in tokens]
     )
     return row_id
-
-
-def _series_rows(transaction: Transaction, study_id: int) -> list[Row]:
-    return transaction.execute(f"SELECT {SELECT_SERIES} FROM series WHERE study_id = ?", (study_id,))
 
 
 def _is_covered(entry: IndexEntry, provenance: Provenance) -> bool:

@@ -13,7 +13,7 @@ from typing import Final
 from leadglass.store.index.classes import AccessClasses
 from leadglass.store.index.conditions import Conditions
 from leadglass.store.index.database import Database, Transaction
-from leadglass.store.index.facts import FactsReader
+from leadglass.store.index.facts import FactsReader, StudyRows
 from leadglass.store.index.interfaces import Relation, Scope, StudyFacts
 from leadglass.store.index.relations import Related
 from leadglass.store.index.rows import OpenedLevel
@@ -154,8 +154,10 @@ class Authority:
         self._related = related
         self._answers: dict[StudyFacts, bool] = {}
 
-    def permitted(self, snapshot: Transaction, studies: list[tuple[OpenedLevel, bytes]]) -> set[int]:
-        """Return the row ids of those that may be shown.
+    def permitted(
+        self, snapshot: Transaction, studies: list[tuple[OpenedLevel, bytes]]
+    ) -> dict[int, StudyRows]:
+        """Return what is known of those that may be shown, by row id.
 
         Args:
             snapshot: to read series rows from.
@@ -164,16 +166,18 @@ class Authority:
         Raises:
             IntegrityError: a series row is not what was written.
         """
-        by_id = self._reader.of(snapshot, [study for study, _ in studies])
-        permitted: set[int] = set()
-        for study, patient in studies:
-            facts = by_id[study.row_id]
-            relations = self._related.to(study, patient) if self._related.possible else _NO_RELATION
-            if relations:
-                facts = replace(facts, relations=relations)
-            answer = self._answers.get(facts)
-            if answer is None:
-                answer = self._answers[facts] = self._scope.permits(facts)
-            if answer:
-                permitted.add(study.row_id)
-        return permitted
+        known = self._reader.of(snapshot, [study for study, _ in studies])
+        return {
+            study.row_id: known[study.row_id]
+            for study, patient in studies
+            if self._permits(known[study.row_id].facts, study, patient)
+        }
+
+    def _permits(self, facts: StudyFacts, study: OpenedLevel, patient: bytes) -> bool:
+        relations = self._related.to(study, patient) if self._related.possible else _NO_RELATION
+        if relations:
+            facts = replace(facts, relations=relations)
+        answer = self._answers.get(facts)
+        if answer is None:
+            answer = self._answers[facts] = self._scope.permits(facts)
+        return answer
