@@ -9,6 +9,7 @@ Source: 45 CFR 164.312(a)(1), 164.312(b).
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 
 from leadglass.base.clock import Clock
 from leadglass.base.errors import (
@@ -19,7 +20,15 @@ from leadglass.base.errors import (
     StepUpRequired,
 )
 from leadglass.base.ids import UID
-from leadglass.store.index.interfaces import InstanceRecord, Scope, StudyFacts, Subject
+from leadglass.store.index.interfaces import (
+    Index,
+    InstanceRecord,
+    Relation,
+    RelationEntry,
+    Scope,
+    StudyFacts,
+    Subject,
+)
 from leadglass.store.vault.interfaces import SealedObject, Vault
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
 from leadglass.trust.identity.interfaces import Standing
@@ -33,6 +42,7 @@ _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
     Permission.INSTANCE_RETRIEVE: EventCode.RETRIEVE_ENDED,
     Permission.INSTANCE_MOVE: EventCode.MOVE_ENDED,
     Permission.COMMITMENT_REQUEST: EventCode.COMMITMENT_REQUESTED,
+    Permission.STUDY_EXPORT: EventCode.EXPORT_ENDED,
 }
 
 _NO_CIRCUMSTANCES = Circumstances()
@@ -44,6 +54,7 @@ _READING = frozenset(
         Permission.INSTANCE_RETRIEVE,
         Permission.INSTANCE_STORE,  # a resend is compared with what is held
         Permission.INSTANCE_IMPORT,
+        Permission.STUDY_EXPORT,
         Permission.VAULT_VERIFY,
     }
 )
@@ -87,6 +98,55 @@ def study_resource(facts: StudyFacts) -> Resource:
             "relations": frozenset(relation.value for relation in facts.relations),
         },
     )
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRecorder:
+    """Implements ``policy.interfaces.PolicyEvents``: policy's events in the words of the audit log."""
+
+    audit: AuditLog
+    clock: Clock
+
+    def record(
+        self,
+        code: str,
+        by: Principal,
+        *,
+        success: bool = True,
+        objects: Mapping[str, Collection[str]] | None = None,
+        facts: Mapping[str, str | int | bool] | None = None,
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
+        """Put it on record. See ``PolicyEvents.record``."""
+        self.audit.record(
+            AuditEvent(
+                code=EventCode(code),
+                at=self.clock.now(),
+                actor=actor_of(by),
+                outcome=Outcome.SUCCESS if success else Outcome.SERIOUS_FAILURE,
+                objects=objects or {},
+                facts=facts or {},
+                detail=detail or {},
+                correlation_id=by.correlation_id,
+            )
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class EmergencyStudies:
+    """Implements ``policy.break_glass.EmergencyRelations`` in the index."""
+
+    index: Index
+
+    def give(self, principal_id: str, until: datetime, *, study_uid: str, patient_id: str) -> None:
+        """Open a study, or a patient's studies, until then."""
+        self.index.relate(
+            RelationEntry(principal_id, Relation.EMERGENCY, until, study_uid=study_uid, patient_id=patient_id)
+        )
+
+    def take(self, principal_id: str, *, study_uid: str, patient_id: str) -> None:
+        """Close it again."""
+        self.index.unrelate(principal_id, Relation.EMERGENCY, study_uid=study_uid, patient_id=patient_id)
 
 
 @dataclass(frozen=True, slots=True)
