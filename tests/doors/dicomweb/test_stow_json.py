@@ -133,7 +133,7 @@ def test_what_is_malformed_or_costs_too_much(client: TestClient, content: bytes,
     assert post(client, content).status_code == status
 
 
-def test_only_a_few_at_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_a_few_at_once(client: TestClient) -> None:
     one = dataset_to_json(image().dataset)
     held = []
     while stow_json.uploads_at_once.acquire(blocking=False):
