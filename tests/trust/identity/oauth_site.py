@@ -78,7 +78,7 @@ class OAuthSite:
     def enrol(self, client_id: str = "reporting", **changes: Any) -> Client:  # noqa: ANN401 - fields
         return self.clients.enrol(self.client(client_id, **changes), ADMINISTRATOR)
 
-    def claims(self, client_id: str = "reporting", **changes: object) -> dict[str, object]:
+    def claims(self, client_id: str = "reporting", /, **changes: object) -> dict[str, object]:
         """Claims as they should be; None takes one away."""
         now = int(self.clock.now().timestamp())
         made: dict[str, object] = {

@@ -86,7 +86,7 @@ class ProviderMetadata(msgspec.Struct, frozen=True):
     token_endpoint_auth_methods_supported: tuple[str, ...] = ("client_secret_basic",)
     id_token_signing_alg_values_supported: tuple[str, ...] = ()
     scopes_supported: tuple[str, ...] = ()
-    acr_values_supported: tuple[str, ...] = ()
+    claims_supported: tuple[str, ...] = ()
     authorization_response_iss_parameter_supported: bool = False
 
 

@@ -69,12 +69,14 @@ class Answer:
         body: of at most ``OUTBOUND_BYTES_MAX`` octets.
         content_type: without parameters, lower case.
         date: header ``Date`` as it is; empty when there is none.
+        location: header ``Location`` as it is; empty when there is none. Never followed.
     """
 
     status: int
     body: bytes
     content_type: str = ""
     date: str = ""
+    location: str = ""
 
 
 class Outbound:
@@ -231,6 +233,7 @@ class Outbound:
                     await _read(response),
                     response.headers.get("content-type", "").partition(";")[0].strip().lower(),
                     response.headers.get("date", ""),
+                    response.headers.get("location", ""),
                 )
         except httpx2.TimeoutException as error:
             raise OutboundFailed(Failure.TIME, "the identity provider did not answer in time") from error
