@@ -32,19 +32,15 @@ def document(endpoints: Sequence[Endpoint | WebSocketEndpoint]) -> dict[str, Any
     paths: dict[str, dict[str, object]] = {}
     for endpoint in endpoints:
         item = paths.setdefault(_PARAMETER.sub(r"{\1}", endpoint.path), {})
-        socket = isinstance(endpoint, WebSocketEndpoint)
-        method = "get" if socket else endpoint.method.lower()
         operation = _operation(endpoint.path, endpoint.operation)
-        if socket:
-            operation["responses"] = {
-                "101": {"description": "the WebSocket is open"},
-                **operation["responses"],
-            }
-        if not socket and endpoint.public:
-            operation["security"] = []
-        if method in item:  # a WebSocket beside a GET on the same path
+        if isinstance(endpoint, WebSocketEndpoint):
+            opened = {"101": {"description": "the WebSocket is open"}}
+            operation["responses"] = {**opened, **operation["responses"]}
+            item.setdefault("get", operation)  # there may be a GET on the same path
             continue
-        item[method] = operation
+        if endpoint.public:
+            operation["security"] = []
+        item[endpoint.method.lower()] = operation
     return {
         "openapi": "3.1.0",
         "info": {"title": "Leadglass", "version": __version__},

@@ -187,10 +187,8 @@ class GuardedHTTP(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         if not self._in_body and not self._in_head:
             self._begin_head()
-        elif self._in_body:
-            self._count_body(len(data))
-            if self._deaf:
-                return
+        elif self._in_body and not self._count_body(len(data)):
+            return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserUpgrade:
@@ -342,7 +340,8 @@ class GuardedHTTP(HttpToolsProtocol):
         if self._head_fed > HTTP_HEAD_BYTES_MAX:
             self._refuse(431, "a head that is too long")
 
-    def _count_body(self, octets: int) -> None:
+    def _count_body(self, octets: int) -> bool:
+        """Count what came of a body; False: it is one that nobody reads any more, and was cut."""
         self._body_bytes += octets
         if self.flow.read_paused:
             self._was_paused = True
@@ -351,6 +350,8 @@ class GuardedHTTP(HttpToolsProtocol):
             self._left_bytes += octets
             if self._left_bytes > BODY_LEFT_BYTES_MAX:
                 self.abort()
+                return False
+        return True
 
     def _judge_body(self) -> None:
         """Once in ``BODY_SILENCE_SECONDS``: has the client earned another while?"""
