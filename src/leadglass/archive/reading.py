@@ -230,7 +230,7 @@ class Reading:
         whole = self._part is Part.OBJECTS
         disclosures.record(
             self._grant,
-            EventCode.RETRIEVE_STARTED if whole else EventCode.INSTANCE_VIEWED,
+            self._beginning(whole=whole),
             Shown(
                 part=self._part.value,
                 records=self._records,
@@ -239,6 +239,11 @@ class Reading:
                 destination=self._retrieval.destination,
             ),
         )
+
+    def _beginning(self, *, whole: bool) -> EventCode:
+        if self._grant.permission is Permission.STUDY_EXPORT:
+            return EventCode.EXPORT_STARTED
+        return EventCode.RETRIEVE_STARTED if whole else EventCode.INSTANCE_VIEWED
 
     def _patient_reference(self, record: InstanceRecord) -> str:
         """Return whose study it is, for the log's tokens; empty where the object cannot say."""

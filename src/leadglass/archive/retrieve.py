@@ -29,6 +29,11 @@ RETRIEVE_INSTANCES_MAX: Final = 65_535
 
 _STUDIES_PER_EVENT: Final = 500
 
+_ENDED: Final = {
+    Permission.INSTANCE_MOVE: EventCode.MOVE_ENDED,
+    Permission.STUDY_EXPORT: EventCode.EXPORT_ENDED,
+}
+
 
 class Transcoder(Protocol):
     """Decodes to an uncompressed transfer syntax; implemented in ``archive.transcoding``."""
@@ -105,10 +110,9 @@ class Retrieval:
         if self._over:
             return
         self._over = True
-        moved = self.grant.permission is Permission.INSTANCE_MOVE
         self.access.record(
             self.grant,
-            EventCode.MOVE_ENDED if moved else EventCode.RETRIEVE_ENDED,
+            _ENDED.get(self.grant.permission, EventCode.RETRIEVE_ENDED),
             outcome=Outcome.MINOR_FAILURE if failed else Outcome.SUCCESS,
             facts={
                 "completed": completed,
