@@ -412,6 +412,12 @@ BREAK_GLASS_UNREVIEWED_MAX: Final = 50
 BREAK_GLASS_ESCALATIONS_MAX: Final = 30
 """Escalations of one emergency access: one a day for a month."""
 
+REVIEW_ITEMS_MAX: Final = 20_000
+"""Grants in one access review; its result is about 5 MB then, below what an audit entry may seal."""
+
+REVIEW_REASON_CHARACTERS_MAX: Final = 200
+"""Reason of one decision of a review: as many as there are grants stand in the result."""
+
 POLICY_FILES_MAX: Final = 100
 """Policy files of a site's own."""
 
