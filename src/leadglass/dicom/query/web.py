@@ -8,13 +8,14 @@ Decisions that the standard leaves open:
 - A list of UIDs or of code strings may be delimited by commas, by backslashes, or by repeating the parameter.
 - Any other attribute that is given twice is refused: nobody could say which of both counts.
 - A sequence that is only to be returned is returned whole.
+- Answers of instances have the counts of their series and study only where those are asked for.
 
 Source: PS3.18 8.3.4, 10.6.
 """
 
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -42,13 +43,21 @@ from leadglass.dicom.query.parse import (
     unsupported,
     value_match,
 )
-from leadglass.dicom.values import Dataset, Element
+from leadglass.dicom.value_representations import LONG_VRS
+from leadglass.dicom.values import Element
 
 RETRIEVE_URL: Final = 0x0008_1190
 _RETRIEVE_AE_TITLE: Final = 0x0008_0054
 _INSTANCE_AVAILABILITY: Final = 0x0008_0056
 _PATIENT_COUNTS: Final = frozenset({0x0020_1200, 0x0020_1202, 0x0020_1204})
 _NOT_SEARCHED: Final = frozenset({values.SPECIFIC_CHARACTER_SET, QUERY_RETRIEVE_LEVEL, 0x0008_0053})
+_NOT_ANSWERED: Final = frozenset({QUERY_RETRIEVE_LEVEL, _RETRIEVE_AE_TITLE, RETRIEVE_URL})
+_UIDS_OF: Final = {
+    level: tuple(UNIQUE_KEYS[upper] for upper in LEVELS[1 : LEVELS.index(level) + 1]) for level in LEVELS[1:]
+}
+_HEADER: Final = struct.Struct("<HH2sH")
+_LENGTH: Final = struct.Struct("<I")
+_LONG_VRS: Final = frozenset(vr.encode() for vr in LONG_VRS)
 _LISTED_VRS: Final = frozenset({"CS", "UI"})
 """Lists of these may be delimited by commas: no value of theirs holds one."""
 
@@ -166,30 +175,38 @@ def build_query(
 def web_answer(response: bytes, found: WebQuery, url_of: Callable[[str, str, str], str]) -> bytes:
     """Return a response identifier as an answer of QIDO-RS: a data set in Explicit VR Little Endian.
 
+    The octets of elements are moved, not decoded: a page has a thousand answers.
+
     Args:
         response: ``Match.response`` of ``found.query``.
         found: from ``build_query``.
         url_of: makes the Retrieve URL of study, series and SOP Instance UID; the latter are empty above their level.
     """
-    dataset = values.read_dataset(response)
-    for tag in (QUERY_RETRIEVE_LEVEL, _RETRIEVE_AE_TITLE):
-        dataset.pop(tag, None)
-    for tag in found.left_out_if_empty:
-        element = dataset.get(tag)
-        if element is not None and not element.value and not element.items:
-            del dataset[tag]
-    uids = [
-        _text(dataset, UNIQUE_KEYS[level]) if LEVELS.index(level) <= LEVELS.index(found.query.level) else ""
-        for level in (Level.STUDY, Level.SERIES, Level.IMAGE)
-    ]
-    dataset[RETRIEVE_URL] = values.text_element(RETRIEVE_URL, url_of(uids[0], uids[1], uids[2]))
-    return values.write_dataset(dataset.values())
+    uids = dict.fromkeys(_UIDS_OF[found.query.level], "")
+    pieces: dict[int, bytes] = {}
+    for tag, start, value, end in _elements(response):
+        if tag in _NOT_ANSWERED or (value == end and tag in found.left_out_if_empty):
+            continue
+        if tag in uids:
+            uids[tag] = response[value:end].decode("latin-1").strip(" \0")
+        pieces[tag] = response[start:end]
+    study_uid, series_uid, sop_instance_uid = [*uids.values(), "", ""][:3]
+    url = values.text_element(RETRIEVE_URL, url_of(study_uid, series_uid, sop_instance_uid))
+    pieces[RETRIEVE_URL] = values.write_dataset((url,))
+    return b"".join(pieces[tag] for tag in sorted(pieces))
 
 
-def _text(dataset: Dataset, tag: int) -> str:
-    element = dataset.get(tag)
-    texts = () if element is None else values.texts_of(element, values.character_set(""))
-    return texts[0] if texts else ""
+def _elements(data: bytes) -> Iterator[tuple[int, int, int, int]]:
+    """Yield tag, start, start of the value and end of each element of a data set that ``values`` wrote."""
+    position = 0
+    while position < len(data):
+        group, element, vr, length = _HEADER.unpack_from(data, position)
+        value = position + 8
+        if vr in _LONG_VRS:
+            (length,) = _LENGTH.unpack_from(data, value)
+            value += 4
+        yield group << 16 | element, position, value, value + length
+        position = value + length
 
 
 # --- what is answered ------------------------------------------------------------------------------------------
@@ -206,10 +223,14 @@ def _levels(level: Level, study_uid: UID | None, series_uid: UID | None) -> tupl
 
 
 def _usual(levels: tuple[Level, ...], nodes: dict[int, _Node]) -> set[int]:
-    """Ask for what every answer of these levels has; return the tags that are shown only with a value."""
+    """Ask for what every answer of these levels has; return the tags that are shown only with a value.
+
+    What is computed over a whole study or series is left out of the answers of single instances.
+    """
     for level in levels:
-        for keyword in _ANSWERED[level]:
-            nodes.setdefault(BY_KEYWORD[keyword].tag, _Node())
+        for attribute in (BY_KEYWORD[keyword] for keyword in _ANSWERED[level]):
+            if attribute.kind is not Kind.COMPUTED or Level.IMAGE not in levels:
+                nodes.setdefault(attribute.tag, _Node())
     known = {BY_KEYWORD[keyword].tag for level in levels for keyword in _ANSWERED_WHERE_KNOWN[level]}
     for tag in known:
         nodes.setdefault(tag, _Node())
