@@ -75,6 +75,8 @@ class Maker:
         study: str = "1",
         series: str = "1",
         instance: str = "",
+        source: str = "",
+        outline: bytes = b"",
         **attributes: str | int | bytes,
     ) -> IndexEntry:
         self._count += 1
@@ -94,7 +96,13 @@ class Maker:
             key_id=self._keys.study_key(study_uid).key_id,
         )
         return IndexEntry(
-            head_of(identity, attributes), address, 200, 700, RECEIVED + timedelta(seconds=self._count)
+            head_of(identity, attributes),
+            address,
+            200,
+            700,
+            RECEIVED + timedelta(seconds=self._count),
+            source,
+            outline,
         )
 
 
@@ -171,8 +179,8 @@ PEOPLE = (
 )
 
 
-class IndexSuite:
-    """The contract of ``Index``."""
+class IndexFixtures:
+    """An index over the database of a subclass."""
 
     @pytest.fixture(scope="class")
     @classmethod
@@ -191,6 +199,10 @@ class IndexSuite:
     @pytest.fixture
     def maker(self, keys: SiteKeys) -> Maker:
         return Maker(keys)
+
+
+class IndexSuite(IndexFixtures):
+    """The contract of ``Index``."""
 
     @pytest.fixture
     def population(self, index: SQLIndex, maker: Maker) -> list[IndexEntry]:

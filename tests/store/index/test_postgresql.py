@@ -9,6 +9,7 @@ from leadglass.base.errors import ConfigurationError, OutOfResources
 from leadglass.base.secret import Secret
 from leadglass.store.index.database import Database
 from leadglass.store.index.postgresql import PostgreSQLDatabase
+from suites.index_access_suite import IndexAccessSuite
 from suites.index_suite import IndexSuite
 from suites.postgresql_server import new_database
 
@@ -26,6 +27,10 @@ def database(connection_info: Secret) -> Iterator[Database]:
 
 
 class TestPostgreSQLIndex(IndexSuite):
+    pass
+
+
+class TestPostgreSQLAccess(IndexAccessSuite):
     pass
 
 

@@ -24,12 +24,21 @@ from leadglass.store.index.service import SQLIndex
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
 from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
+from suites.index_access_suite import IndexAccessSuite
 from suites.index_suite import IndexSuite, Maker, find, open_index, query
 
 KEY = Secret(bytes(range(32)))
 
 
 class TestSQLiteIndex(IndexSuite):
+    @pytest.fixture
+    def database(self, tmp_path: Path) -> Iterator[Database]:
+        database = SQLiteDatabase(tmp_path / "index.db", KEY)
+        yield database
+        database.close()
+
+
+class TestSQLiteAccess(IndexAccessSuite):
     @pytest.fixture
     def database(self, tmp_path: Path) -> Iterator[Database]:
         database = SQLiteDatabase(tmp_path / "index.db", KEY)
