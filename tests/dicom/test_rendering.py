@@ -24,10 +24,12 @@ from corpus import CORPUS, corpus_files, needs_corpus
 from dicom.pictured import Pictured, first_frame
 from leadglass.base.errors import DatasetRefused, UsageError
 from leadglass.dicom import values
+from leadglass.dicom.part10 import read_file_meta
 from leadglass.dicom.rendering import description
 from leadglass.dicom.rendering.colour import expanded
 from leadglass.dicom.rendering.description import LookupTable
 from leadglass.dicom.rendering.grey import windowed
+from leadglass.dicom.rendering.header import WANTED, read_header
 from leadglass.dicom.rendering.models import (
     Annotation,
     ImageType,
@@ -38,6 +40,7 @@ from leadglass.dicom.rendering.models import (
 )
 from leadglass.dicom.rendering.png import png_of
 from leadglass.dicom.rendering.service import render
+from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 from leadglass.dicom.values import Dataset, Element
 
 EXPLICIT = values.EXPLICIT_LITTLE_ENDIAN
@@ -513,6 +516,30 @@ def test_impossible_images_are_refused_before_anything_is_allocated(said: dict[s
 def test_a_frame_that_is_cut_short_is_refused() -> None:
     with pytest.raises(DatasetRefused, match="shorter"):
         Pictured(header(), b"\0" * 7, EXPLICIT).levels()
+
+
+# --- headers ---------------------------------------------------------------------------------------------------
+
+
+@needs_corpus
+@pytest.mark.parametrize("path", [*corpus_files("transfer-syntax/misc", "modality")], ids=lambda p: p.stem)
+def test_a_header_that_is_skimmed_says_what_a_header_that_is_read_says(path: Path) -> None:
+    data = path.read_bytes()
+    meta = read_file_meta(data)
+    syntax = TRANSFER_SYNTAXES[meta.transfer_syntax_uid]
+    whole = values.read_whole_object(
+        data[meta.dataset_offset :], explicit=not syntax.implicit_vr, big=syntax.big_endian
+    )
+    skimmed = read_header(data[meta.dataset_offset :], syntax)
+    assert skimmed == {tag: whole[tag] for tag in whole if tag in WANTED}
+
+
+@given(st.binary(max_size=80), st.sampled_from(["1.2.840.10008.1.2", EXPLICIT, "1.2.840.10008.1.2.2"]))
+def test_any_octets_are_a_header_or_a_refusal(data: bytes, uid: str) -> None:
+    try:
+        assert set(read_header(data, TRANSFER_SYNTAXES[uid])) <= WANTED
+    except DatasetRefused as refusal:
+        assert str(refusal)  # noqa: PT017 - a reason is what it owes
 
 
 WORDS = st.binary(max_size=12)

@@ -20,8 +20,8 @@ import msgspec
 
 from leadglass.base.errors import DatasetRefused
 from leadglass.base.limits import GIB, TRANSCODE_BYTES_MAX
-from leadglass.dicom import values
 from leadglass.dicom.rendering import service
+from leadglass.dicom.rendering.header import read_header
 from leadglass.dicom.rendering.models import RenderOptions
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 from leadglass.dicom.transcode import decoded_frame, load_decoders, transcode
@@ -143,9 +143,7 @@ class Worker:
             if syntax is None:
                 raise DatasetRefused("its transfer syntax is not known")
             self._header = b""  # a header that is refused is remembered by nobody
-            self._parsed = values.read_whole_object(
-                header, explicit=not syntax.implicit_vr, big=syntax.big_endian
-            )
+            self._parsed = read_header(header, syntax)
             self._header, self._header_syntax = header, header_syntax
         return self._parsed
 

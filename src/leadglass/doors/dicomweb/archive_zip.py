@@ -17,8 +17,8 @@ from leadglass.archive.reading import InstanceRecord, Part, Reader, Reading, Tar
 from leadglass.doors.dicomweb.retrieval import (
     PRIVATE,
     as_representation,
+    lasting,
     not_modified,
-    solid,
     validators,
 )
 from leadglass.doors.https.threads import stream
@@ -74,14 +74,14 @@ class _Files:
         self._planned = planned
         self._completed = 0
 
-    def octets(self) -> Iterator[bytes | bytearray]:
+    def octets(self) -> Iterator[bytes | memoryview]:
         out = _Out()
         # The writer of the standard library, on something that cannot seek: it streams.
         with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for name, (record, syntax) in zip(names_of(self._planned), self._planned, strict=True):
                 # force_zip64: a file's length is not promised before it was read to its end.
                 with archive.open(zipfile.ZipInfo(name), "w", force_zip64=True) as file:
-                    for piece in solid(self._reading.part10(record, syntax)):
+                    for piece in lasting(self._reading.part10(record, syntax)):
                         file.write(piece)
                         yield from out.taken()
                 self._completed += 1
@@ -112,9 +112,9 @@ class _Out:
     """What the ZIP writer writes to: a list of pieces until they are taken."""
 
     def __init__(self) -> None:
-        self._pieces: list[bytes | bytearray] = []
+        self._pieces: list[bytes | memoryview] = []
 
-    def write(self, data: bytes | bytearray) -> int:
+    def write(self, data: bytes | memoryview) -> int:
         self._pieces.append(data)
         return len(data)
 
@@ -124,6 +124,6 @@ class _Out:
     def close(self) -> None:
         """Nothing is open."""
 
-    def taken(self) -> list[bytes | bytearray]:
+    def taken(self) -> list[bytes | memoryview]:
         pieces, self._pieces = self._pieces, []
         return pieces

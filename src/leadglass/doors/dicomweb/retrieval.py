@@ -137,27 +137,18 @@ def _seconds(moment: datetime) -> int:
 # --- octets ----------------------------------------------------------------------------------------------------
 
 
-def solid(pieces: Iterable[bytes | memoryview]) -> Iterator[bytearray]:
-    """Yield the same octets in pieces of ``STREAM_PIECE_BYTES`` that nobody overwrites."""
-    buffer = bytearray(STREAM_PIECE_BYTES)
-    filled = 0
+def lasting(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
+    """Yield the same pieces, each as long-lived as ``threads.stream`` needs it.
+
+    A segment of a pack is shorter than what ``stream`` copies anyway, so nothing is copied twice; whatever is longer and
+    lies in a buffer that will be used again is copied here.
+    """
     for piece in pieces:
-        view = memoryview(piece)
-        while view:
-            taken = min(len(view), STREAM_PIECE_BYTES - filled)
-            buffer[filled : filled + taken] = view[:taken]
-            view = view[taken:]
-            filled += taken
-            if filled == STREAM_PIECE_BYTES:
-                yield buffer
-                buffer = bytearray(STREAM_PIECE_BYTES)
-                filled = 0
-    if filled:
-        del buffer[filled:]
-        yield buffer
+        borrowed = isinstance(piece, memoryview) and len(piece) >= STREAM_PIECE_BYTES // 4
+        yield bytes(piece) if borrowed else piece
 
 
-def as_representation(pieces: Iterable[bytes | bytearray]) -> Iterator[bytes | bytearray]:
+def as_representation(pieces: Iterable[bytes | memoryview]) -> Iterator[bytes | memoryview]:
     """Yield ``pieces``; an object that cannot be had in this form is a 406, not a conflict.
 
     Raises:

@@ -27,10 +27,10 @@ from leadglass.doors.dicomweb.retrieval import (
     accepted,
     as_representation,
     frames_of,
+    lasting,
     new_boundary,
     not_modified,
     operation,
-    solid,
     target_of,
     url_of,
     validators,
@@ -409,9 +409,9 @@ class Transfer:
     planned: Sequence[tuple[InstanceRecord, str]]
     completed: int = field(default=0)
 
-    def file(self, record: InstanceRecord, transfer_syntax_uid: str) -> Iterator[bytearray]:
+    def file(self, record: InstanceRecord, transfer_syntax_uid: str) -> Iterator[bytes | memoryview]:
         """Yield one object as a file."""
-        yield from solid(self.reading.part10(record, transfer_syntax_uid))
+        yield from lasting(self.reading.part10(record, transfer_syntax_uid))
         self.completed += 1
 
     def closed(self, complete: bool) -> None:
@@ -425,7 +425,7 @@ class Transfer:
             self.reading.close()
 
 
-def _objects_in_parts(transfer: Transfer, root: str, boundary: str) -> Iterator[bytes | bytearray]:
+def _objects_in_parts(transfer: Transfer, root: str, boundary: str) -> Iterator[bytes | memoryview]:
     for place, (record, syntax) in enumerate(transfer.planned):
         yield _object_head(transfer.reading, record, syntax, root, boundary, first=place == 0)
         yield from transfer.file(record, syntax)
