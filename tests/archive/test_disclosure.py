@@ -7,7 +7,7 @@ import pytest
 
 from archive.room import READER, Image, Room, facts, image, killed
 from leadglass.archive.disclosure import Disclosures, Shown
-from leadglass.archive.reading import Part, Target
+from leadglass.archive.reading import InstanceRecord, Part, Target
 from leadglass.base.errors import AuditUnavailable
 from leadglass.base.ids import UID
 from leadglass.base.limits import DISCLOSURE_SECONDS
@@ -116,7 +116,7 @@ def test_what_is_remembered_is_bounded(room: Room, waited: list[bool]) -> None:
     room.store(*(image(1, str(study)) for study in range(1, 5)))
     disclosures = Disclosures(room.access, remembered_max=2)
     grant = room.access.permit(READER, Permission.INSTANCE_RETRIEVE)
-    records = []
+    records: list[InstanceRecord] = []
     room.writer.barrier()
     for study in range(1, 5):
         record = room.index.lookup(UID(image(1, str(study)).instance))
@@ -157,12 +157,9 @@ def test_a_killed_process_loses_no_view(room: Room, tmp_path: Path) -> None:
         view(room, one, frame=number)
     again = Room(killed(room, tmp_path / "killed"))
     try:
-        shown = [
-            entry.payload["detail"]["frames"]
-            for entry in again.entries(EventCode.INSTANCE_VIEWED)
-            if entry.payload
-        ]  # type: ignore[index]
-        assert shown == [str(number) for number in range(1, 20)]
+        entries = again.entries(EventCode.INSTANCE_VIEWED)
+        shown = [entry.payload["detail"] for entry in entries if entry.payload]
+        assert shown == [{"frames": str(number)} for number in range(1, 20)]
     finally:
         again.close()
 

@@ -4,7 +4,9 @@ import struct
 import tracemalloc
 from array import array
 from collections.abc import Sequence
+from functools import partial
 from io import BytesIO
+from typing import Any
 
 import pydicom
 import pytest
@@ -54,8 +56,8 @@ def no_reading(_offset: int, _length: int) -> bytes:
     raise AssertionError("nothing needs to be read")
 
 
-def native(value_length: int, frames: str = "", *, syntax: str = EXPLICIT, **more: object) -> FrameLayout:
-    head = header(frames, syntax=syntax, **more)  # type: ignore[arg-type]
+def native(value_length: int, frames: str = "", *, syntax: str = EXPLICIT, **more: Any) -> FrameLayout:  # noqa: ANN401 - attributes of any kind
+    head = header(frames, syntax=syntax, **more)
     return frame_layout(Outline(syntax, head, (BulkValue(0x7FE00010, "OW", 100, value_length),)), no_reading)
 
 
@@ -77,7 +79,7 @@ def test_native_frames_follow_one_another(syntax: str) -> None:
         ({"photometric": "YBR_FULL_422"}, 12),
     ],
 )
-def test_size_of_a_native_frame(more: dict[str, object], octets: int) -> None:
+def test_size_of_a_native_frame(more: dict[str, Any], octets: int) -> None:
     layout = native(2 * octets, "2", **more)
     assert layout.place(2).pieces == ((100 + octets, octets),)
 
@@ -129,7 +131,7 @@ def test_frames_of_single_bits(rows: int, columns: int, frames: int, data: st.Da
     ],
 )
 def test_dimensions_that_do_not_fit_are_refused_before_memory_is_taken(
-    length: int, frames: str, more: dict[str, object]
+    length: int, frames: str, more: dict[str, Any]
 ) -> None:
     """Attack S26."""
     tracemalloc.start()
@@ -289,6 +291,10 @@ def test_a_slide_of_a_hundred_thousand_tiles() -> None:
 # --- against pydicom, and the header ---------------------------------------------------------------------------
 
 
+def octets_of(data: bytes, offset: int, length: int) -> bytes:
+    return data[offset : offset + length]
+
+
 @needs_corpus
 def test_corpus_frames_are_those_of_pydicom() -> None:
     compared = 0
@@ -305,7 +311,7 @@ def test_corpus_frames_are_those_of_pydicom() -> None:
             outline = decode_outline(taken.encode())
             if not outline.addressable:
                 continue
-            layout = frame_layout(outline, lambda offset, length, data=data: data[offset : offset + length])
+            layout = frame_layout(outline, partial(octets_of, data))
         except DatasetRefused:
             continue
         if layout.value is None or not layout.value.encapsulated:

@@ -7,7 +7,7 @@ import struct
 import warnings
 from collections.abc import Callable
 from io import BytesIO
-from typing import Any
+from typing import Any, cast
 
 import pydicom
 import pytest
@@ -106,7 +106,7 @@ def test_every_representation(vr: str, raw: bytes, member: dict[str, Any]) -> No
 
 
 def test_every_representation_is_in_the_table_above() -> None:
-    (mark,) = test_every_representation.pytestmark  # type: ignore[attr-defined]
+    (mark,) = test_every_representation.pytestmark
     assert {row[0] for row in mark.args[1]} == (SHORT_VRS | LONG_VRS) - {"SQ"}
 
 
@@ -178,10 +178,10 @@ def _plain(value: object, vr: str) -> object:
     if value is None or value in ("", {}):
         return None
     if isinstance(value, dict):
-        groups = {name: text.strip(" \0") for name, text in value.items() if text and text.strip(" \0")}
-        return groups or None
-    if vr in {"DS", "IS", "FL", "FD", "SV", "UV"}:
-        return float(value) if not isinstance(value, str) or _is_number(value) else value.strip()
+        groups = cast("dict[str, str]", value)
+        return {name: stripped for name, text in groups.items() if (stripped := text.strip(" \0"))} or None
+    if vr in {"DS", "IS", "FL", "FD", "SV", "UV"} and isinstance(value, str | int | float):
+        return value.strip() if isinstance(value, str) and not _is_number(value) else float(value)
     return value.strip(" \0") if isinstance(value, str) else value
 
 

@@ -12,6 +12,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+
 from leadglass.archive.access import Access, Grant
 from leadglass.base.ids import UID
 from leadglass.base.limits import DISCLOSURE_SECONDS, DISCLOSURES_REMEMBERED_MAX

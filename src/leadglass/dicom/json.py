@@ -25,7 +25,7 @@ import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from json.encoder import encode_basestring
-from typing import Final, NoReturn
+from typing import Final, NoReturn, cast
 
 import msgspec
 from pydicom.datadict import dictionary_VR
@@ -548,7 +548,7 @@ def json_to_datasets(document: bytes, resolve: ResolveBulk | None = None) -> lis
         decoded = msgspec.json.decode(document)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError) as error:
         raise DatasetRefused("this is no JSON document") from error
-    objects: list[object] = decoded if isinstance(decoded, list) else [decoded]
+    objects = cast("list[object]", decoded) if isinstance(decoded, list) else [decoded]
     if len(objects) > JSON_DATASETS_MAX:
         _unfit(f"more than {JSON_DATASETS_MAX} data sets")
     reader = _JSONReader(resolve)
@@ -617,7 +617,7 @@ class _JSONReader:
             return Element(tag, vr, octets)
         if not isinstance(content, list):
             _unfit("Value is an array")
-        values: list[object] = content
+        values = cast("list[object]", content)
         if vr == "SQ":
             return Element(tag, vr, b"", tuple(self._dataset(item or {}) for item in values))
         raw = _encoded(vr, values)
@@ -644,8 +644,7 @@ class _JSONReader:
 def _mapping(value: object) -> Mapping[str, object]:
     if not isinstance(value, dict):
         _unfit("an object is expected")
-    members: dict[str, object] = value
-    return members
+    return cast("dict[str, object]", value)
 
 
 def _encoded(vr: str, values: Sequence[object]) -> bytes:
@@ -702,7 +701,7 @@ def _text_of(vr: str, value: object) -> str:
     if value is None:
         return ""
     if vr == "PN" and isinstance(value, dict):
-        return _name_of(_mapping(value))
+        return _name_of(cast("dict[str, object]", value))
     if vr in {"DS", "IS"} and isinstance(value, int | float) and not isinstance(value, bool):
         return _decimal_text(vr, value)
     if not isinstance(value, str):
@@ -722,7 +721,7 @@ def _name_of(groups: Mapping[str, object]) -> str:
     return "=".join(texts).rstrip("=")
 
 
-def _decimal_text(vr: str, value: float) -> str:
+def _decimal_text(vr: str, value: int | float) -> str:  # noqa: PYI041 - a large int is no float here
     """Return a number in at most 16 characters, as exactly as they allow. Source: PS3.5 6.2 (DS, IS)."""
     if vr == "IS":
         if isinstance(value, float) and not value.is_integer():

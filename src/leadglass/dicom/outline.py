@@ -11,7 +11,7 @@ import zlib
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, overload
+from typing import Final, Literal, NamedTuple, overload
 
 import msgspec
 import numpy as np
@@ -154,7 +154,7 @@ class TakenOutline:
 
     def encode(self) -> bytes:
         """Return it as kept: what ``decode_outline`` reads."""
-        order = "big" if self.big_endian else "little"
+        order: Literal["little", "big"] = "big" if self.big_endian else "little"
         bulk = [
             (
                 value.key if self.big_endian else (value.key & 0xFFFF) << 16 | value.key >> 16,
