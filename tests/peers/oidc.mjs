@@ -27,12 +27,12 @@ const provider = new Provider(wanted.issuer ?? origin, {
     userinfo: { enabled: wanted.userinfo ?? true },
   },
   conformIdTokenClaims: wanted.conformIdTokenClaims ?? true,
-  clientAuthMethods: ['client_secret_basic', 'private_key_jwt'],
+  clientAuthMethods: wanted.clientAuthMethods ?? ['client_secret_basic', 'private_key_jwt'],
   enabledJWA: {
     idTokenSigningAlgValues: ['RS256', 'PS256', 'ES256', 'EdDSA', 'Ed25519', 'HS256'],
     clientAuthSigningAlgValues: ['ES256', 'EdDSA', 'PS256', 'RS256'],
   },
-  pkce: { required: () => true },
+  pkce: { required: () => wanted.pkceRequired ?? true },
   interactions: { url: (ctx, interaction) => `/interaction/${interaction.uid}` },
   findAccount: (ctx, id) => people[id] && {
     accountId: id,

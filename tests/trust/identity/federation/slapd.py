@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from trust.identity.federation.authority import KeyPair
-from trust.identity.federation.openid import free_port
+from trust.identity.federation.openid import free_ports
 
 SLAPD = shutil.which("slapd", path="/usr/sbin:/usr/bin:/usr/lib/openldap:/usr/libexec")
 needs_slapd = pytest.mark.skipif(SLAPD is None, reason="slapd is not installed")
@@ -83,32 +83,42 @@ def slapd(folder: Path, pair: KeyPair | None, host: str = "localhost") -> Iterat
     content = folder / "content.ldif"
     content.write_text(_content())
     subprocess.run([SLAPD, "-T", "add", "-f", configuration, "-l", content], check=True, capture_output=True)
-    plain, protected = free_port(), free_port()
-    urls = [f"ldap://127.0.0.1:{plain}"]
-    if pair is not None:
-        urls.append(f"ldaps://127.0.0.1:{protected}")
     log = folder / "slapd.log"
-    with (
-        log.open("w") as file,
-        subprocess.Popen(
-            [SLAPD, "-f", configuration, "-h", " ".join(urls), "-d", "stats"], stderr=file
-        ) as process,
-    ):
-        try:
-            _wait_for(plain, process, log)
-            yield Slapd(f"ldap://{host}:{plain}", f"ldaps://{host}:{protected}", log)
-        finally:
-            process.terminate()
-            process.wait(20)
+    process, plain, protected = _start(configuration, log, protection != "")
+    try:
+        yield Slapd(f"ldap://{host}:{plain}", f"ldaps://{host}:{protected}", log)
+    finally:
+        process.terminate()
+        process.wait(20)
 
 
-def _wait_for(port: int, process: "subprocess.Popen[bytes]", log: Path) -> None:
+def _start(configuration: Path, log: Path, protected: bool) -> "tuple[subprocess.Popen[bytes], int, int]":
+    """Start it on free ports; on others when somebody took one of them in between."""
+    assert SLAPD is not None
+    for _ in range(5):
+        ports = free_ports(2)
+        urls = [f"ldap://127.0.0.1:{ports[0]}"]
+        if protected:
+            urls.append(f"ldaps://127.0.0.1:{ports[1]}")
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [SLAPD, "-f", configuration, "-h", " ".join(urls), "-d", "stats"], stderr=file
+            )
+        if _listens(ports[0], process):
+            return process, ports[0], ports[1]
+        process.kill()
+        process.wait(20)
+    raise AssertionError(log.read_text()[-2000:])
+
+
+def _listens(port: int, process: "subprocess.Popen[bytes]") -> bool:
+    """Wait until it does, or has ended."""
     ends = time.monotonic() + 20
     while time.monotonic() < ends and process.poll() is None:
         with socket.socket() as probe:
             if probe.connect_ex(("127.0.0.1", port)) == 0:
-                return
-    raise AssertionError(log.read_text()[-2000:])
+                return process.poll() is None
+    return False
 
 
 def _content() -> str:

@@ -1,5 +1,7 @@
 """Against a real slapd, over real TLS."""
 
+import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -210,3 +212,13 @@ def test_the_guid_of_active_directory() -> None:
     )
     assert subject_of(Entry("", {"objectguid": (octets[:15],)}), "objectGUID") == ""
     assert subject_of(Entry("", {}), "objectGUID") == ""
+
+
+@pytest.mark.parametrize("scheme", ["ldap", "ldaps"])
+def test_a_server_that_says_nothing_is_given_up(site: Site, scheme: str) -> None:
+    """It takes the connection and is silent: before StartTLS, or inside the handshake."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"{scheme}://localhost:{silent.getsockname()[1]}"
+        began = time.monotonic()
+        assert failure_of(replace(site.settings, url=url, seconds=1)) in {Failure.CONNECTION, Failure.TLS}
+        assert time.monotonic() - began < 10
