@@ -23,6 +23,7 @@ from leadglass.app.config.settings import render_settings
 from leadglass.app.identity import Identity, IdentityKeys, IdentityOptions, open_identity
 from leadglass.app.site import SiteLock, SitePaths
 from leadglass.archive.access import Access
+from leadglass.archive.administration.people import People
 from leadglass.archive.commitment import Commitment
 from leadglass.archive.deletion import Deletions
 from leadglass.archive.disclosure import Disclosures
@@ -63,6 +64,8 @@ from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
+from leadglass.trust.identity.sessions import SessionRules
+from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES
 from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
@@ -71,6 +74,7 @@ from leadglass.trust.keys.providers.systemd_credential import SystemdCredentialP
 from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
 from leadglass.trust.keys.signer import note_verifier
 from leadglass.trust.policy.cedar import CedarPolicy
+from leadglass.trust.policy.duties import Duties
 
 SERVICE: Final = Principal(principal_id="service:leadglass", roles=("service",))
 """The node itself: start, recovery, delivery of commitment reports."""
@@ -130,6 +134,7 @@ class Node:
     deletions: Deletions
     relations: RelationKeeper
     worklist: Worklist
+    people: People
     transcoder: ProcessTranscoder
     lock: SiteLock
     recovered: RecoveryReport
@@ -232,13 +237,15 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
     passcodes = Argon2Passcodes()
     identity = open_identity(
         paths.identity,
-        IdentityKeys(keys.database_key("identity"), keys.sealer("identity"), keys.authenticator("identity")),
+        IdentityKeys(
+            keys.database_key("identity"), keys.site_seal("identity"), keys.authenticator("identity")
+        ),
         audit,
         registry,
         passcodes,
         clock,
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
-        options=IdentityOptions(site_name=settings.site.name, context_words=settings.site.names),
+        options=_identity_options(paths, settings),
     )
     access = Access(
         CedarPolicy.load(clock, time_zone=ZoneInfo(settings.policy.time_zone)),
@@ -296,6 +303,15 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         deletions=Deletions(access, index, writer, window=timedelta(days=settings.retention.restorable_days)),
         relations=RelationKeeper(access, index),
         worklist=Worklist(access, SQLWorkitemStore(database, keys.site_seal("worklist")), index),
+        people=People(
+            access,
+            identity.accounts,
+            identity.passwords,
+            identity.factors,
+            identity.invitations,
+            identity.sessions,
+            identity.throttle.reset,
+        ),
         transcoder=transcoder,
         lock=lock,
         recovered=recovered,
@@ -371,7 +387,13 @@ def _key_path(paths: SitePaths, settings: Settings) -> Path:
 def _identity_options(paths: SitePaths, settings: Settings) -> IdentityOptions:
     said = settings.identity
     breached = (BreachedPasswords(paths.root / said.breached_passwords),) if said.breached_passwords else ()
+    host = settings.site.names[0]
+    port = settings.web.public_port or settings.web.port
     return IdentityOptions(
+        site_name=settings.site.name,
+        host_name=host,
+        origins=(f"https://{host}" if port == 443 else f"https://{host}:{port}",),
+        check_roles=Duties().require,
         profile=NIST if said.password_profile == NIST.name else legacy(),
         blocklists=breached,
         context_words=(settings.site.name, "leadglass", *settings.site.names),

@@ -7,6 +7,8 @@ from leadglass.app.failures import report_failure
 from leadglass.archive.access import actor_of
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
+from leadglass.doors.console import accounts, sign_in
+from leadglass.doors.console.services import SignInServices
 from leadglass.doors.dicomweb import capabilities, deletion, qido, rendered, stow, wado, wado_uri, worklist
 from leadglass.doors.dicomweb.services import Services
 from leadglass.doors.https.endpoints import Endpoint, WebSocketEndpoint
@@ -15,7 +17,6 @@ from leadglass.doors.https.refusals import Refusal
 from leadglass.doors.https.server import HTTPSServer
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
 from leadglass.trust.certs.tls import web_context
-from leadglass.trust.identity.authenticator import SessionAuthenticator
 
 
 def https_server(node: Node) -> HTTPSServer:
@@ -28,7 +29,7 @@ def https_server(node: Node) -> HTTPSServer:
             node.credentials, node.authority.certificate_pem, client_certificates=settings.client_certificates
         ),
         endpoints_of(node),
-        authenticator_of(node),
+        node.identity.authenticator,
         HTTPSOptions(
             names=node.settings.site.names,
             public_port=settings.public_port,
@@ -41,20 +42,6 @@ def https_server(node: Node) -> HTTPSServer:
         lambda refusal: _record_refusal(node, refusal),
         standing=node.access.standing,
         on_failure=report_failure,
-    )
-
-
-def authenticator_of(node: Node) -> SessionAuthenticator:
-    """Return who says who sends a request."""
-    identity = node.identity
-    return SessionAuthenticator(
-        identity.sessions,
-        identity.accounts,
-        node.registry,
-        identity.zones,
-        None,
-        identity.events,
-        node.clock,
     )
 
 
@@ -88,6 +75,17 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
         *dicomweb,
         *capabilities.endpoints(services, dicomweb),
         *worklist.endpoints(worklist.WorklistServices(node.worklist)),
+        *sign_in.endpoints(
+            SignInServices(
+                node.identity.sign_in,
+                node.identity.sessions,
+                node.identity.accounts,
+                node.identity.factors,
+                node.identity.sign_in.redeem,
+                lambda *given: node.identity.invitations.redeem_first(*given) is not None,
+            )
+        ),
+        *accounts.endpoints(node.people, node.identity.factors),
     ]
 
 

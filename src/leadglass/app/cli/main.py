@@ -22,8 +22,9 @@ _COMMANDS: Final = {
     "init": "make a new site",
     "send": "send files to a node (C-STORE)",
     "serve": "run the node",
+    "session": "who is signed in: list, end",
     "status": "what is held, who holds the keys, what needs attention",
-    "user": "who may act through a device: enrol, revoke",
+    "user": "people: accounts, roles, invitations",
     "vault": "verify what is held, rebuild the index",
 }
 

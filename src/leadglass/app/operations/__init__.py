@@ -15,9 +15,22 @@ from leadglass.app.operations.objects import (
     vault_reindex,
     vault_verify,
 )
+from leadglass.app.operations.people import (
+    session_end,
+    session_list,
+    user_add,
+    user_bootstrap,
+    user_change,
+    user_disable,
+    user_enable,
+    user_list,
+    user_passcode,
+    user_reset,
+    user_roles,
+    user_show,
+)
 from leadglass.app.operations.record import audit_proof, audit_show, audit_verify
 from leadglass.app.operations.status import status
-from leadglass.app.operations.users import user_enrol, user_revoke
 
 OPERATIONS: Mapping[str, Operation] = {
     "audit-proof": audit_proof,
@@ -27,9 +40,19 @@ OPERATIONS: Mapping[str, Operation] = {
     "device-list": device_list,
     "device-revoke": device_revoke,
     "import": import_files,
+    "session-end": session_end,
+    "session-list": session_list,
     "status": status,
-    "user-enrol": user_enrol,
-    "user-revoke": user_revoke,
+    "user-add": user_add,
+    "user-bootstrap": user_bootstrap,
+    "user-change": user_change,
+    "user-disable": user_disable,
+    "user-enable": user_enable,
+    "user-list": user_list,
+    "user-passcode": user_passcode,
+    "user-reset": user_reset,
+    "user-roles": user_roles,
+    "user-show": user_show,
     "vault-quarantine": vault_quarantine,
     "vault-reindex": vault_reindex,
     "vault-verify": vault_verify,

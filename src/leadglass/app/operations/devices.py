@@ -7,12 +7,12 @@ import msgspec
 from leadglass.app.compose import Node, operator
 from leadglass.app.control import JSON, Tell
 from leadglass.app.device_file import DeviceFile, write_device_file
-from leadglass.app.operations.users import roles_of
+from leadglass.base.errors import UsageError
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.certs.authority import IssuedCertificate
 from leadglass.trust.certs.bundle import write_pem
 from leadglass.trust.certs.inventory import inventory
-from leadglass.trust.identity.models import Device
+from leadglass.trust.identity.models import Device, DeviceRole
 from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.policy.interfaces import Permission
 
@@ -34,7 +34,7 @@ def device_enrol(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Enrol a device: issue its certificate, write it, and only then let it in."""
     asked = msgspec.convert(arguments, _Enrolment)
     grant = node.access.permit(operator(), Permission.DEVICE_ENROL)
-    roles = roles_of(asked.roles)
+    roles = _roles_of(asked.roles)
     folder = Path(asked.out)
     issued = _issue(node, asked)
     files = write_pem(folder, asked.device_id, issued)
@@ -158,3 +158,16 @@ def _device_json(device: Device) -> JSON:
         "enrolled_at": device.enrolled_at.isoformat(),
         "revoked_at": device.revoked_at.isoformat() if device.revoked_at else None,
     }
+
+
+def _roles_of(names: list[str]) -> list[DeviceRole]:
+    """Return the roles of these names.
+
+    Raises:
+        UsageError: one of them is none.
+    """
+    try:
+        return [DeviceRole(name) for name in names]
+    except ValueError as error:
+        known = ", ".join(role.value for role in DeviceRole)
+        raise UsageError(f"a role is one of: {known}") from error

@@ -83,8 +83,15 @@ class People:
         self.access.permit(principal, Permission.ACCOUNT_LIST)
         return self._required(account_id)
 
-    def create(self, principal: Principal, new: NewAccount) -> tuple[Account, Secret | None]:
+    def create(
+        self, principal: Principal, new: NewAccount, passcode: Secret | None = None
+    ) -> tuple[Account, Secret | None]:
         """Make an account.
+
+        Args:
+            principal: who does it.
+            new: what it begins with.
+            passcode: that it shows inside an association; None: none.
 
         Returns:
             The account, and the invitation that its person needs; None where an identity provider vouches for it.
@@ -97,23 +104,25 @@ class People:
         if new.roles:
             self.access.permit(principal, Permission.ROLE_ASSIGN)
         origin = origin_of(principal)
-        account = self.accounts.create(
-            Account(
-                account_id=new.account_id,
-                display_name=new.display_name,
-                roles=tuple(sorted(set(new.roles))),
-                created_at=self.access.clock.now(),
-                kind=new.kind,
-                devices=new.devices,
-                institutions=new.institutions,
-                known_as=new.known_as,
-                email=new.email,
-                issuer=new.issuer,
-                subject=new.subject,
-                expires_at=new.expires_at,
-            ),
-            origin,
+        wanted = Account(
+            account_id=new.account_id,
+            display_name=new.display_name,
+            roles=tuple(sorted(set(new.roles))),
+            created_at=self.access.clock.now(),
+            kind=new.kind,
+            devices=new.devices,
+            institutions=new.institutions,
+            known_as=new.known_as,
+            email=new.email,
+            issuer=new.issuer,
+            subject=new.subject,
+            expires_at=new.expires_at,
         )
+        if passcode is not None:  # looked at first: no account is made for one that would be refused
+            self.passwords.check_passcode(wanted, passcode)
+        account = self.accounts.create(wanted, origin)
+        if passcode is not None:
+            self.passwords.set_passcode(account, passcode, origin)
         return account, None if new.issuer else self.invitations.for_account(new.account_id, origin)
 
     def bootstrap(self, principal: Principal) -> Secret:

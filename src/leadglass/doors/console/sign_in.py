@@ -61,6 +61,18 @@ class _NewPassword(msgspec.Struct, forbid_unknown_fields=True):
     password: str
 
 
+class _Invitation(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+    password: str
+
+
+class _FirstAdministrator(msgspec.Struct, forbid_unknown_fields=True):
+    token: str
+    account: str
+    display_name: str
+    password: str
+
+
 class _Badge(msgspec.Struct, forbid_unknown_fields=True):
     badge: str
     pin: str
@@ -179,6 +191,21 @@ class SignInDoor:
         asked = await body_of(request, _NewPassword)
         pending, new = cookie_of(request, PENDING_COOKIE), Secret(asked.password.encode())
         return answer(await in_thread(self._flow.change_password, pending, new, origin_of(request)))
+
+    async def redeem(self, request: Request) -> Response:
+        """Take an invitation and the password of its person's choice; they sign in afterwards."""
+        asked = await body_of(request, _Invitation)
+        token, password = Secret(asked.token.encode()), Secret(asked.password.encode())
+        done = await in_thread(self._services.redeem, token, password, origin_of(request))
+        return no_content() if done else refusal(SignInRefused())
+
+    async def redeem_first(self, request: Request) -> Response:
+        """Make the first administrator with the token that the machine's console printed."""
+        asked = await body_of(request, _FirstAdministrator)
+        token, password = Secret(asked.token.encode()), Secret(asked.password.encode())
+        arguments = (token, asked.account, asked.display_name, password, origin_of(request))
+        done = await in_thread(self._services.redeem_first, *arguments)
+        return no_content() if done else refusal(SignInRefused())
 
     async def unlock_password(self, request: Request) -> Response:
         """Open a locked session with its account's password."""
