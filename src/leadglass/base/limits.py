@@ -234,7 +234,7 @@ BODY_LEFT_SECONDS: Final = 10.0
 """How long a body may go on after its request was answered, so that the client can read the answer."""
 
 BODY_LEFT_BYTES_MAX: Final = 4 * MIB
-"""How much of it."""
+"""How many octets of such a body are thrown away before the connection is cut."""
 
 WEBSOCKET_MESSAGE_BYTES_MAX: Final = 64 * KIB
 """One message from a client: a subscription is some hundred octets."""
@@ -246,7 +246,13 @@ WEBSOCKET_RECHECK_SECONDS: Final = 5.0
 """How long a WebSocket outlives the right to it."""
 
 HTTP_REQUESTS_MAX: Final = 512
-"""Requests in hand, over everybody; a further one is answered 503."""
+"""Requests in hand, over everybody who is signed in; a further one is answered 503."""
+
+HTTP_PUBLIC_REQUESTS_MAX: Final = 128
+"""Requests in hand to endpoints that anybody may call: these have places of their own and take nobody else's."""
+
+PUBLIC_BODY_SECONDS: Final = 10.0
+"""How long the body of such a request may take as a whole: a sign-in is some hundred octets."""
 
 HTTP_REQUESTS_PER_PRINCIPAL_MAX: Final = 64
 """Requests in hand of one principal; a further one is answered 429. A viewer asks for some ten frames at once."""
@@ -342,8 +348,8 @@ SIGN_INS_PENDING_MAX: Final = 4096
 """Sign-ins between two steps, over all people; the oldest goes first. Each is below 1 KiB and lives five minutes."""
 
 SIGN_INS_AT_ONCE_MAX: Final = 32
-"""Passwords being checked or waiting for it; a further one is told to come again. Two run at once (64 MiB each), so the
-last of these waits about three seconds."""
+"""Passwords being checked or waiting for it; a further one is told to come again. They run one after the other (64 MiB,
+0.1 to 0.2 s), so the last of these waits some five seconds."""
 
 ADDRESSES_REMEMBERED_MAX: Final = 16_384
 """Addresses whose tries are counted; the least recently seen goes first. About 200 octets each."""

@@ -10,6 +10,7 @@ import pytest
 from doors.https.running import NAMES, OTHER_TOKEN, PIECE, TOKEN, Running, running
 from fake_clock import FakeClock
 from leadglass.base.errors import ConfigurationError
+from leadglass.doors.https import gate
 from leadglass.doors.https.addresses import ProxyHeader
 from leadglass.doors.https.endpoints import Endpoint
 from leadglass.doors.https.gate import Routes
@@ -295,6 +296,25 @@ def test_all_together_have_so_many_requests_in_hand_and_no_more(tmp_path: Path) 
             answer = server.request("GET", "/me")
             assert (answer.status, answer.headers["retry-after"]) == (503, "5")
             server.downloads.gate.set()
+
+
+def test_strangers_who_linger_at_sign_in_take_nobody_s_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """S10: half bodies at an endpoint that anybody may call."""
+    monkeypatch.setattr(gate, "HTTP_PUBLIC_REQUESTS_MAX", 2)
+    monkeypatch.setattr(gate, "PUBLIC_BODY_SECONDS", 1.0)
+    with running(tmp_path, options=HTTPSOptions(NAMES, requests_max=1)) as server:
+        half = f"POST /sign-in HTTP/1.1\r\nHost: {server.host}\r\nContent-Length: 5\r\n\r\nx".encode()
+        slow = [server.connect() for _ in range(3)]
+        for one in slow:
+            one.sendall(half)
+        assert server.request("GET", "/me").status == 200
+        answers = sorted(one.recv(1000)[9:12] for one in slow)
+        assert answers == [b"408", b"408", b"503"]
+        for one in slow:
+            one.close()
+        assert server.request("POST", "/sign-in", b"x", token="").status == 200
 
 
 def test_refusals_of_one_kind_are_told_once_and_then_counted(tmp_path: Path) -> None:

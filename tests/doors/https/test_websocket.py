@@ -1,17 +1,20 @@
 """WebSockets: who may open one, from which page, and when it ends."""
 
+import asyncio
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from starlette.websockets import WebSocket
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from doors.https.running import NAMES, TOKEN, Running, running
 from leadglass.base.limits import WEBSOCKET_MESSAGE_BYTES_MAX
 from leadglass.doors.https import gate
+from leadglass.doors.https.endpoints import WebSocketEndpoint
 from leadglass.doors.https.options import HTTPSOptions
 
 OHIF = "https://viewer.example"
@@ -119,6 +122,26 @@ def test_it_ends_soon_after_the_right_to_it(tmp_path: Path, monkeypatch: pytest.
             socket.recv(10)
         assert caught.value.rcvd is not None
         assert caught.value.rcvd.code == 1008
+
+
+def test_a_handler_that_only_waits_is_ended_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(gate, "WEBSOCKET_RECHECK_SECONDS", 0.1)
+    ended = threading.Event()
+
+    async def wait(socket: WebSocket) -> None:
+        await socket.accept()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    made = [WebSocketEndpoint("/wait", wait)]
+    with running(tmp_path, endpoints=made) as server:
+        with open_socket(server, "/wait", Authorization=f"Bearer {TOKEN}") as socket:
+            del server.authenticator.tokens[TOKEN]
+            with pytest.raises(ConnectionClosed):
+                socket.recv(10)
+        assert ended.wait(10)
 
 
 def test_a_stop_ends_it(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from typing import Any, Final
 
 from starlette.convertors import Convertor
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import compile_path
@@ -37,7 +38,12 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 
 from leadglass.base.clock import Clock
 from leadglass.base.errors import LeadglassError, OutOfResources, RequestRefused
-from leadglass.base.limits import RATE_KEYS_MAX, WEBSOCKET_RECHECK_SECONDS
+from leadglass.base.limits import (
+    HTTP_PUBLIC_REQUESTS_MAX,
+    PUBLIC_BODY_SECONDS,
+    RATE_KEYS_MAX,
+    WEBSOCKET_RECHECK_SECONDS,
+)
 from leadglass.base.secret import Secret
 from leadglass.doors.https.addresses import TrustedProxies
 from leadglass.doors.https.endpoints import PRINCIPAL_KEY, Endpoint, WebSocketEndpoint
@@ -221,7 +227,8 @@ class Gate:
         self._sign_in = Buckets(rates.sign_in, clock)
         self._sign_in_network = Buckets(rates.sign_in_network, clock)
         self._by_principal = Buckets(rates.principal, clock)
-        self._in_hand = 0
+        self._in_hand = 0  # of people who are signed in
+        self._public_in_hand = 0
         self._in_hand_of: Counter[str] = Counter()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -233,7 +240,6 @@ class Gate:
         visit = _Visit(scope, headers, correlation_id)
         more = [(b"x-correlation-id", correlation_id.encode("ascii")), *self._cors(headers)]
         answer = _Answer(send, more)
-        self._in_hand += 1
         try:
             await self._admit(visit, receive, answer)
         except (ClientDisconnect, WebSocketDisconnect):
@@ -241,7 +247,8 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - whatever a handler raises becomes an answer or ends the connection
             await self._fail(visit, error, answer)
         finally:
-            self._in_hand -= 1
+            if visit.public:
+                self._public_in_hand -= 1
             if visit.principal is not None:
                 self._let_go(visit.principal.principal_id)
             if self._options.access_log:
@@ -254,6 +261,7 @@ class Gate:
         is_socket = scope["type"] == "websocket"
         peer = scope["client"][0] if scope.get("client") else ""
         visit.address = scope[ADDRESS_KEY] = self._proxies.client_of(peer, scope["headers"])
+        self._check_rate_of_address(visit)
         if headers.get("host", "").lower() not in self._hosts:
             self._note("called by a name that is not ours", visit)
             raise RequestRefused(
@@ -261,10 +269,6 @@ class Gate:
                 hint="call it by one of the names in its settings",
                 http_status=421,
             )
-        self._check_rate_of_address(visit)
-        if self._in_hand > self._options.requests_max:
-            self._note("too many requests at once", visit)
-            raise OutOfResources("too many requests at once")
         if headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
             self._note("a compressed request", visit)
             raise RequestRefused("compressed requests are not accepted", http_status=415)
@@ -283,7 +287,9 @@ class Gate:
         if public and method not in _SAFE:
             self._check_rate_of_sign_in(visit)
         self._check_origin(visit, method, endpoint, is_socket=is_socket)
-        if not public:
+        if public:
+            self._admit_public(visit)
+        else:
             await self._authenticate(visit)
         if endpoint is None:
             allowed = () if found is None else tuple(found[0].methods)
@@ -291,7 +297,8 @@ class Gate:
         if isinstance(endpoint, WebSocketEndpoint):
             await self._serve_socket(visit, endpoint, receive, answer)
         else:
-            bounded = _bounded(receive, headers, endpoint.body_bytes_max)
+            seconds = PUBLIC_BODY_SECONDS if endpoint.public else None
+            bounded = _bounded(receive, headers, endpoint.body_bytes_max, seconds)
             response = await endpoint.handler(Request(scope, bounded, answer.send))
             await response(scope, bounded, answer.send)
 
@@ -333,6 +340,14 @@ class Gate:
                 http_status=403,
             )
 
+    def _admit_public(self, visit: "_Visit") -> None:
+        """Count requests of anybody apart from those of people who are signed in, so that they cannot take their place."""
+        if self._public_in_hand >= HTTP_PUBLIC_REQUESTS_MAX:
+            self._note("too many public requests at once", visit)
+            raise OutOfResources("too many requests at once")
+        self._public_in_hand += 1
+        visit.public = True
+
     async def _authenticate(self, visit: "_Visit") -> None:
         presented = _presented(visit)
         if _shows_nothing(presented):
@@ -351,8 +366,12 @@ class Gate:
         if wait or self._in_hand_of[said.principal_id] >= self._options.requests_per_principal_max:
             self._note("too many requests of one principal", visit, said.principal_id)
             raise _too_many(wait or 1.0)
+        if self._in_hand >= self._options.requests_max:
+            self._note("too many requests at once", visit, said.principal_id)
+            raise OutOfResources("too many requests at once")
         if said.correlation_id != visit.correlation_id:
             said = replace(said, correlation_id=visit.correlation_id)
+        self._in_hand += 1
         self._in_hand_of[said.principal_id] += 1
         visit.principal = visit.scope[PRINCIPAL_KEY] = said
 
@@ -364,6 +383,7 @@ class Gate:
             self._believed.popitem(last=False)
 
     def _let_go(self, principal_id: str) -> None:
+        self._in_hand -= 1
         self._in_hand_of[principal_id] -= 1
         if not self._in_hand_of[principal_id]:
             del self._in_hand_of[principal_id]
@@ -374,27 +394,35 @@ class Gate:
         self, visit: "_Visit", endpoint: WebSocketEndpoint, receive: Receive, answer: _Answer
     ) -> None:
         socket = WebSocket(visit.scope, receive, answer.send)
-        watch = asyncio.create_task(self._watch_standing(visit, socket))
+        served = asyncio.ensure_future(endpoint.handler(socket))
+        watched = asyncio.create_task(self._until_no_right(visit))
         try:
-            await endpoint.handler(socket)
+            await asyncio.wait((served, watched), return_when=asyncio.FIRST_COMPLETED)
+            if served.done():
+                await served
+                return
+            with contextlib.suppress(Exception):  # it may be closed, or never have been accepted
+                await socket.close(1008)  # policy violation, RFC 6455 7.4.1
         finally:
-            watch.cancel()
+            watched.cancel()
+            served.cancel()
+            await asyncio.wait((served,))
+            if not served.cancelled():
+                served.exception()  # seen: what it raised while it was ended is nobody's concern
 
-    async def _watch_standing(self, visit: "_Visit", socket: WebSocket) -> None:
-        """End a WebSocket within seconds of the end of the right to it."""
+    async def _until_no_right(self, visit: "_Visit") -> None:
+        """Return within seconds of the end of the right to a WebSocket."""
         assert visit.principal is not None
-        if self._standing is None:
-            return
-        while True:
+        still: Principal | None = visit.principal
+        while still is not None:
             await asyncio.sleep(WEBSOCKET_RECHECK_SECONDS)
+            if self._standing is None:
+                continue
             try:
                 still = await in_thread(self._standing.current, visit.principal)
-            except LeadglassError:
-                still = None  # who cannot be looked up has no right
-            if still is None:
-                with contextlib.suppress(Exception):
-                    await socket.close(1008)  # policy violation, RFC 6455 7.4.1
-                visit.scope[CONNECTION_KEY].shutdown()
+            except Exception as error:  # noqa: BLE001 - who cannot be looked up has no right
+                if not isinstance(error, LeadglassError):
+                    self._on_failure(error, visit.correlation_id)
                 return
 
     # --- other origins -----------------------------------------------------------------------------------------
@@ -433,7 +461,9 @@ class Gate:
     # --- answers to what failed --------------------------------------------------------------------------------
 
     async def _fail(self, visit: "_Visit", error: Exception, answer: _Answer) -> None:
-        if not isinstance(error, LeadglassError | HTTPException | _Unauthenticated | _Missing):
+        if not isinstance(
+            error, LeadglassError | HTTPException | MultiPartException | _Unauthenticated | _Missing
+        ):
             self._on_failure(error, visit.correlation_id)
         if answer.started:
             if not answer.ended:
@@ -444,6 +474,8 @@ class Gate:
                 problem = error.problem
             case _Missing():
                 problem = error.problem
+            case MultiPartException():
+                problem = Problem(400, RequestRefused.code, "Bad request", "the form cannot be read")
             case HTTPException():
                 problem = Problem(
                     error.status_code, RequestRefused.code, "Bad request", headers=error.headers or {}
@@ -465,7 +497,7 @@ class Gate:
 class _Visit:
     """What is known of one request so far."""
 
-    __slots__ = ("address", "correlation_id", "headers", "principal", "scope", "template")
+    __slots__ = ("address", "correlation_id", "headers", "principal", "public", "scope", "template")
 
     def __init__(self, scope: Scope, headers: Mapping[str, str], correlation_id: str) -> None:
         self.scope = scope
@@ -474,6 +506,7 @@ class _Visit:
         self.address = ""
         self.template = ""
         self.principal: Principal | None = None
+        self.public = False  # and counted as such
 
 
 class _Unauthenticated(Exception):
@@ -569,29 +602,37 @@ def _fingerprint(presented: Presented) -> bytes:
     return hashlib.sha256(b"\n".join(shown)).digest()
 
 
-def _bounded(receive: Receive, headers: Mapping[str, str], bytes_max: int | None) -> Receive:
-    """Return ``receive`` that takes no more than ``bytes_max`` octets of a body.
+def _bounded(
+    receive: Receive, headers: Mapping[str, str], bytes_max: int | None, seconds: float | None
+) -> Receive:
+    """Return ``receive`` that takes no more than ``bytes_max`` octets of a body, and no longer than ``seconds``.
 
     Raises:
-        RequestRefused: the body says that it is longer (413); later on, that it has become longer.
+        RequestRefused: the body says that it is longer (413); later on, that it has become longer, or is late (408).
     """
-    if bytes_max is None:
-        return receive
     refused = RequestRefused("the body is longer than it may be", http_status=413)
     length = headers.get("content-length", "")
-    if length.isdecimal() and int(length) > bytes_max:
+    if bytes_max is not None and length.isdecimal() and int(length) > bytes_max:
         raise refused
     taken = 0
+    whole = False
+    loop = asyncio.get_running_loop()
+    deadline = None if seconds is None else loop.time() + seconds
 
     async def bounded() -> Message:
-        nonlocal taken
-        message = await receive()
+        nonlocal taken, whole
+        try:
+            async with asyncio.timeout_at(None if whole else deadline):
+                message = await receive()
+        except TimeoutError:
+            raise RequestRefused("the body took too long", http_status=408) from None
         taken += len(message.get("body", b""))
-        if taken > bytes_max:
+        whole = whole or not message.get("more_body", False)
+        if bytes_max is not None and taken > bytes_max:
             raise refused
         return message
 
-    return bounded
+    return receive if bytes_max is None and seconds is None else bounded
 
 
 async def _nothing() -> MutableMapping[str, Any]:
