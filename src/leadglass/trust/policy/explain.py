@@ -117,7 +117,7 @@ def _with(question: Question) -> Iterator[tuple[str, Question]]:
     if not study:
         return
     yield "without a limit to institutions", question.with_subject(institutions=())
-    relations = frozenset(str(name) for name in _names(told["resource.relations"]))
+    relations = frozenset(_names(told["resource.relations"]))
     for relation in ("assigned", "referring", "treating"):
         yield f"with relation {relation}", question.with_attribute("relations", relations | {relation})
     yield (
@@ -154,13 +154,13 @@ def _without(question: Question) -> Iterator[tuple[str, Question]]:
         yield "if it were not de-identified", question.with_attribute("deidentified", False)
 
 
-def _names(value: object) -> list[str]:
-    return [str(name) for name in value] if isinstance(value, list) else []
+def _names(value: str | int | bool | list[str]) -> list[str]:
+    return value if isinstance(value, list) else []
 
 
-def _words(value: object) -> str:
+def _words(value: str | int | bool | list[str]) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list):
-        return ", ".join(str(entry) for entry in value) or "none"
+        return ", ".join(value) or "none"
     return str(value) or "none"

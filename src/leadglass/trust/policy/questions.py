@@ -85,7 +85,7 @@ class Question(NamedTuple):
             tuple([type(value) for value in (self.principal_id, *self.subject, *self.circumstances)]),
         )
 
-    def told(self) -> dict[str, object]:
+    def told(self) -> dict[str, str | int | bool | list[str]]:
         """Return what it says, by the names policies use: ``principal.kind``, ``context.zone``, ``resource.sources``."""
         return {
             "principal.roles": sorted(self.roles),
@@ -135,7 +135,7 @@ class Question(NamedTuple):
     def request(self, reads: Container[str] = EVERYTHING) -> dict[str, object]:
         """Return the request as Cedar JSON, with the circumstances of these names."""
         circumstances = zip(CIRCUMSTANCES, self.circumstances, strict=True)
-        context = {name: _plain(value) for name, value in circumstances if name in reads}
+        context: dict[str, object] = {name: _plain(value) for name, value in circumstances if name in reads}
         if self.address and "address" in reads:
             context["address"] = {"__extn": {"fn": "ip", "arg": self.address}}
         return {
@@ -256,5 +256,5 @@ def _address(text: str) -> str:
     return str(address)
 
 
-def _plain(value: Value) -> object:
+def _plain(value: Value) -> str | int | bool | list[str]:
     return sorted(value) if isinstance(value, frozenset | tuple) else value
