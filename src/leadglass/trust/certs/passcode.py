@@ -18,16 +18,15 @@ _LANES: Final = 4
 _MEMORY_KIB: Final = 64 * 1024
 _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
-_AT_ONCE: Final = 2
-"""Each derivation takes 64 MiB: a device that opens many associations at once must not take gigabytes."""
+_ONE_AT_A_TIME: Final = threading.Lock()
+"""Of the whole process: OpenSSL's Argon2id takes its lanes from one pool of threads, whose size ``cryptography`` sets for
+each derivation. Two at once were seen to fail for want of threads and to wait for each other for ever (seen with
+cryptography 50, four lanes). One uses four cores while it runs, and 64 MiB."""
 _PREFIX: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p={_LANES}$"
 
 
 class Argon2Passcodes:
-    """Argon2id with the parameters of RFC 9106, and with no others. Thread-safe; at most two derivations at once."""
-
-    def __init__(self) -> None:
-        self._slots = threading.BoundedSemaphore(_AT_ONCE)
+    """Argon2id with the parameters of RFC 9106, and with no others. Thread-safe; one derivation after the other."""
 
     def verifier(self, passcode: Secret) -> str:
         """Return a PHC string; the salt is random, so that equal passcodes do not look equal."""
@@ -38,7 +37,7 @@ class Argon2Passcodes:
             lanes=_LANES,
             memory_cost=_MEMORY_KIB,
         )
-        with self._slots:
+        with _ONE_AT_A_TIME:
             return kdf.derive_phc_encoded(passcode.reveal())
 
     def verify(self, passcode: Secret, verifier: str) -> bool:
@@ -46,7 +45,7 @@ class Argon2Passcodes:
         if not verifier.startswith(_PREFIX):
             return False
         try:
-            with self._slots:
+            with _ONE_AT_A_TIME:
                 Argon2id.verify_phc_encoded(passcode.reveal(), verifier)
         except (InvalidKey, ValueError):
             return False
