@@ -284,15 +284,11 @@ ASKERS: Final = {
 }
 
 
-def measured(ask: Callable[[], int]) -> tuple[float, int]:
-    began = time.perf_counter()
+def measured(ask: Callable[[], int]) -> tuple[float, float, int]:
+    """Return milliseconds, milliseconds of CPU time of this thread, and what was answered."""
+    began, cpu = time.perf_counter(), time.thread_time()
     answered = ask()
-    return (time.perf_counter() - began) * 1000, answered
-
-
-def quantiles(times: list[float]) -> str:
-    cuts = statistics.quantiles(times, n=20)
-    return f"{statistics.median(times):8.1f} {cuts[18]:8.1f}"
+    return (time.perf_counter() - began) * 1000, (time.thread_time() - cpu) * 1000, answered
 
 
 def _found(finder: Finder, principal: Principal, query: Query) -> int:
@@ -304,19 +300,29 @@ def _counted(finder: Finder, principal: Principal, query: Query) -> int:
 
 
 def measure(finder: Finder, studies: int, rounds: int) -> None:
-    print("asker         query                    find p50      p95   rows  count p50      p95  (ms)")
+    heading = ("find p50", "p95", "cpu p50", "rows", "count p50", "p95", "cpu p50")
+    print(f"{'asker':13} {'query':24}" + "".join(f"{name:>10}" for name in heading) + "  (ms)")
     for asker, principal in ASKERS.items():
         for name in queries(studies, 0):
-            finds: list[float] = []
-            counts: list[float] = []
-            rows = 0
+            finds: list[tuple[float, float, int]] = []
+            counts: list[tuple[float, float, int]] = []
             for number in range(rounds):
                 query = queries(studies, number)[name]
-                spent, answered = measured(partial(_found, finder, principal, query))
-                finds.append(spent)
-                rows += answered
-                counts.append(measured(partial(_counted, finder, principal, query))[0])
-            print(f"{asker:13} {name:24}{quantiles(finds)} {rows / rounds:6.1f}  {quantiles(counts)}")
+                finds.append(measured(partial(_found, finder, principal, query)))
+                counts.append(measured(partial(_counted, finder, principal, query)))
+            rows = statistics.mean(answered for _, _, answered in finds)
+            figures = [*_figures(finds), rows, *_figures(counts)]
+            print(f"{asker:13} {name:24}" + "".join(f"{figure:10.1f}" for figure in figures))
+
+
+def _figures(runs: list[tuple[float, float, int]]) -> tuple[float, float, float]:
+    """Return the median and the 95th percentile of the time, and the median of the CPU time."""
+    times = [spent for spent, _, _ in runs]
+    return (
+        statistics.median(times),
+        statistics.quantiles(times, n=20)[18],
+        statistics.median(r[1] for r in runs),
+    )
 
 
 def opened_database(kind: str, folder: Path, keys: SiteKeys) -> Database:

@@ -164,6 +164,7 @@ class IndexAccessSuite(IndexFixtures):
         """By classes, by lists of related studies, from page to page: always the same as study by study."""
         monkeypatch.setattr(search, "PAGE_ROWS", 3)
         monkeypatch.setattr(search, "CHUNK_ROWS", 2)
+        monkeypatch.setattr(search, "FOCUS_AFTER_ROWS", data.draw(st.sampled_from([1, 4, 1000])))
         if index.counts().studies == 0:
             index.add(_random_studies(maker))
         names = data.draw(st.sets(st.sampled_from(PHYSICIANS[:2])))
@@ -320,6 +321,7 @@ class IndexAccessSuite(IndexFixtures):
         self, index: SQLIndex, maker: Maker, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(relations_module, "RELATED_STUDIES_MAX", 3)
+        monkeypatch.setattr(search, "FOCUS_AFTER_ROWS", 1)
         monkeypatch.setattr(search, "PAGE_ROWS", 4)
         index.add(
             [
