@@ -161,6 +161,7 @@ class ProcessTranscoder:
             self._idle = [None] * len(self._idle)
             for child in self._busy:
                 child.kill()
+            self._changed.notify_all()
         for child in children:
             child.end()
 
@@ -195,17 +196,18 @@ class ProcessTranscoder:
             self._waiting += not whole_object
             try:
                 found = self._changed.wait_for(
-                    lambda: (
-                        self._idle and (not whole_object or self._whole_objects < self._whole_objects_max)
-                    ),
+                    lambda: self._closed or self._free(whole_object=whole_object),
                     _WALL_SECONDS_MAX if whole_object else DECODER_WAIT_SECONDS,
                 )
             finally:
                 self._waiting -= not whole_object
-            if not found:
+            if not found or self._closed:
                 raise OutOfResources("every decoder stayed busy")
             self._whole_objects += whole_object
             return self._idle.pop()
+
+    def _free(self, *, whole_object: bool) -> bool:
+        return bool(self._idle) and (not whole_object or self._whole_objects < self._whole_objects_max)
 
     def _give_back(self, child: "_Child | None", *, whole_object: bool) -> None:
         with self._changed:

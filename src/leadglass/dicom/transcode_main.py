@@ -91,7 +91,7 @@ class Worker:
     """Answers requests; remembers the header of the last one, since frames of one object are asked for in a row."""
 
     def __init__(self) -> None:
-        self._header = b""
+        self._header: bytes | None = None
         self._header_syntax = ""
         self._parsed: Dataset = {}
         self._decoder = msgspec.json.Decoder(Task)
@@ -142,7 +142,7 @@ class Worker:
             syntax = TRANSFER_SYNTAXES.get(header_syntax)
             if syntax is None:
                 raise DatasetRefused("its transfer syntax is not known")
-            self._header = b""  # a header that is refused is remembered by nobody
+            self._header = None  # a header that is refused is remembered by nobody
             self._parsed = read_header(header, syntax)
             self._header, self._header_syntax = header, header_syntax
         return self._parsed
