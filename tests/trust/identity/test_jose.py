@@ -70,6 +70,7 @@ def test_private_keys_are_read_in_both_forms(key: jose.Key, algorithm: str) -> N
         json.dumps(jwk.ECKey.generate_key("P-384").as_dict(private=True)).encode(),
         json.dumps(jwk.OctKey.generate_key(256).as_dict()).encode(),
     ],
+    ids=["empty", "no member", "nonsense", "public", "another curve", "symmetric"],
 )
 def test_other_documents_are_no_private_keys(document: bytes) -> None:
     with pytest.raises(ConfigurationError):
