@@ -26,7 +26,7 @@ from leadglass.base.errors import (
     NotFound,
     StepUpRequired,
 )
-from leadglass.doors.https.endpoints import Endpoint, WebSocketEndpoint, principal_of
+from leadglass.doors.https.endpoints import Endpoint, WebSocketEndpoint, presented_of, principal_of
 from leadglass.doors.https.options import HTTPSOptions
 from leadglass.doors.https.refusals import Refusal
 from leadglass.doors.https.server import HTTPSServer
@@ -171,6 +171,20 @@ async def _echo(socket: WebSocket) -> None:
         await socket.send_text(f"{principal_of(socket).principal_id}: {text}")
 
 
+async def _shown(request: Request) -> Response:
+    shown = presented_of(request)
+    return Response(
+        msgspec.json.encode(
+            {
+                "address": shown.address,
+                "certificate": shown.certificate_sha256,
+                "session": shown.session_token.reveal().decode(),
+                "correlation_id": shown.correlation_id,
+            }
+        )
+    )
+
+
 def toy_endpoints(downloads: Downloads) -> list[Endpoint | WebSocketEndpoint]:
     return [
         Endpoint("GET", "/me", _me, {"summary": "Who I am"}),
@@ -178,6 +192,7 @@ def toy_endpoints(downloads: Downloads) -> list[Endpoint | WebSocketEndpoint]:
         Endpoint("POST", "/change", _change, {"summary": "Change"}, body_bytes_max=1000),
         Endpoint("POST", "/sign-in", _change, {"summary": "Sign in"}, public=True),
         Endpoint("POST", "/acs", _change, {"summary": "SAML"}, public=True, unsafe_cross_site=True),
+        Endpoint("GET", "/shown", _shown, {"summary": "What is shown"}, public=True),
         Endpoint("GET", "/fail/{kind}", _fail, {"summary": "Fail"}),
         WebSocketEndpoint("/echo", _echo, {"summary": "Echo"}),
         downloads.endpoint(),

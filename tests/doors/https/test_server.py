@@ -212,7 +212,7 @@ def test_the_description_names_every_endpoint_and_no_other(site: Running) -> Non
     public = {
         path for path, item in described["paths"].items() for o in item.values() if o.get("security") == []
     }
-    assert public == {"/sign-in", "/acs", "/healthz"}
+    assert public == {"/sign-in", "/acs", "/healthz", "/shown"}
 
 
 def test_every_endpoint_that_is_not_public_wants_somebody_signed_in(site: Running) -> None:

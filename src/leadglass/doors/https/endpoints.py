@@ -10,13 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.websockets import WebSocket
 
-from leadglass.trust.identity.models import Principal
+from leadglass.trust.identity.models import Presented, Principal
 
 Handler = Callable[[Request], Awaitable[Response]]
 WebSocketHandler = Callable[[WebSocket], Awaitable[None]]
 
 PRINCIPAL_KEY = "leadglass.principal"
 """Where the server puts the principal into the ASGI scope before it calls a handler."""
+
+PRESENTED_KEY = "leadglass.presented"
+"""Where the server puts what the request shows, on public endpoints too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +31,8 @@ class Endpoint:
         path: with parameters in braces as starlette has them; from the root of the server.
         handler: called with a request whose principal is known (``principal_of``), unless ``public``.
         operation: OpenAPI Operation Object: summary, parameters, requestBody, responses, tags.
-        public: answered to anybody: sign-in, discovery, health. Never anything about a patient.
+        public: answered to anybody: sign-in, discovery, health. Never anything about a patient. One that is not GET
+            counts as an attempt to sign in (``Rates.sign_in``), and its body has ``PUBLIC_BODY_SECONDS``.
         body_bytes_max: larger bodies are refused with 413 before they are read; None for the handler's own rule (STOW).
         unsafe_cross_site: a state-changing endpoint that may be called without the anti-forgery header although a cookie
             signs in: none but sign-in itself.
@@ -45,7 +49,11 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class WebSocketEndpoint:
-    """A WebSocket on a path; signed in as any endpoint, its Origin checked."""
+    """A WebSocket on a path; signed in as any endpoint, its Origin checked.
+
+    The handler must read (``receive_text`` and the like) to hear that the client is gone. It is cancelled when the
+    right to it ends.
+    """
 
     path: str
     handler: WebSocketHandler
@@ -61,3 +69,13 @@ def principal_of(request: Request | WebSocket) -> Principal:
     principal = request.scope[PRINCIPAL_KEY]
     assert isinstance(principal, Principal)
     return principal
+
+
+def presented_of(request: Request | WebSocket) -> Presented:
+    """Return what the request shows: address, client certificate, session cookie, correlation id; nothing is believed.
+
+    For endpoints where people sign in. The address is the client's, trusted proxies taken off.
+    """
+    presented = request.scope[PRESENTED_KEY]
+    assert isinstance(presented, Presented)
+    return presented

@@ -46,7 +46,7 @@ from leadglass.base.limits import (
 )
 from leadglass.base.secret import Secret
 from leadglass.doors.https.addresses import TrustedProxies
-from leadglass.doors.https.endpoints import PRINCIPAL_KEY, Endpoint, WebSocketEndpoint
+from leadglass.doors.https.endpoints import PRESENTED_KEY, PRINCIPAL_KEY, Endpoint, WebSocketEndpoint
 from leadglass.doors.https.options import HTTPSOptions
 from leadglass.doors.https.problems import CORRELATION_KEY, Problem, describe, problem_response
 from leadglass.doors.https.protocol import CONNECTION_KEY, TLS_KEY
@@ -62,7 +62,6 @@ CSRF_HEADER: Final = "x-leadglass-csrf"
 POSTURE_HEADER: Final = "x-leadglass-posture"
 ADDRESS_KEY: Final = "leadglass.address"
 """Where the gate puts the address of the client into the ASGI scope, trusted proxies taken off."""
-
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 _CORRELATION: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
@@ -287,10 +286,11 @@ class Gate:
         if public and method not in _SAFE:
             self._check_rate_of_sign_in(visit)
         self._check_origin(visit, method, endpoint, is_socket=is_socket)
+        scope[PRESENTED_KEY] = presented = _presented(visit)
         if public:
             self._admit_public(visit)
         else:
-            await self._authenticate(visit)
+            await self._authenticate(visit, presented)
         if endpoint is None:
             allowed = () if found is None else tuple(found[0].methods)
             raise _missing(allowed)
@@ -348,8 +348,7 @@ class Gate:
         self._public_in_hand += 1
         visit.public = True
 
-    async def _authenticate(self, visit: "_Visit") -> None:
-        presented = _presented(visit)
+    async def _authenticate(self, visit: "_Visit", presented: Presented) -> None:
         if _shows_nothing(presented):
             raise _Unauthenticated(NotAuthenticated())
         shown = _fingerprint(presented)
