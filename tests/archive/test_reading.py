@@ -3,6 +3,7 @@
 import json
 import struct
 import zlib
+from dataclasses import replace
 
 import pytest
 
@@ -29,6 +30,7 @@ from leadglass.base.errors import (
 )
 from leadglass.base.ids import UID
 from leadglass.trust.audit.interfaces import EventCode
+from leadglass.trust.identity.models import Circumstances, Principal
 
 IMPLICIT = "1.2.840.10008.1.2"
 DEFLATED = "1.2.840.10008.1.2.1.99"
@@ -325,3 +327,22 @@ def test_paths_lead_to_values_inside_of_sequences(room: Room) -> None:
         ):
             with pytest.raises(NotFound):
                 reading.bulk(reading.record, path)
+
+
+def test_a_study_that_policy_hides_is_not_there(room: Room) -> None:
+    """A technologist sees what their own devices acquired."""
+    own, others = image(1, "1"), image(1, "2")
+    room.store(own)
+    room.store(others, principal=replace(MODALITY, principal_id="device:mr1", ae_title="MR1"))
+    technologist = Principal(
+        "user:tech", ("technologist",), devices=("device:ct1",), circumstances=Circumstances(zone="site")
+    )
+    room.reader.open(technologist, Target(UID(own.study)), Part.METADATA).close()
+    for study in (others.study, "1.2.3"):
+        with pytest.raises(NotFound, match=r"^nothing of that name is held$"):
+            room.reader.open(technologist, Target(UID(study)), Part.METADATA)
+    hidden, missing = room.entries(EventCode.REQUEST_REFUSED)
+    # Only the log tells the two apart.
+    assert facts(hidden)["reason"] == "policy hides the study"
+    assert facts(missing)["reason"] == "nothing of that name is held"
+    assert len(room.entries(EventCode.INSTANCE_VIEWED)) == 1

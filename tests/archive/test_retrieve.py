@@ -1,9 +1,13 @@
 """Fetching: on record before it is read, authenticated as it leaves, and its end is on record once."""
 
+from dataclasses import replace
+
 import pytest
 
 from archive.room import EXPLICIT, MODALITY, READER, Room, facts, image, retrieve_keys, store
 from leadglass.archive import retrieve as retrieve_module
+from leadglass.archive import selected as selected_module
+from leadglass.archive.retrieve import Retrieval
 from leadglass.base.errors import (
     AccessDenied,
     AuditUnavailable,
@@ -13,7 +17,15 @@ from leadglass.base.errors import (
 )
 from leadglass.dicom.models import Level
 from leadglass.trust.audit.interfaces import EventCode
+from leadglass.trust.identity.models import Circumstances, Principal
 
+TECHNOLOGIST = Principal(
+    "user:tech",
+    ("technologist",),
+    devices=("device:ct1",),
+    address="192.0.2.20",
+    circumstances=Circumstances(zone="site"),
+)
 IMPLICIT = "1.2.840.10008.1.2"
 JPEG = "1.2.840.10008.1.2.4.50"
 
@@ -109,8 +121,36 @@ def test_many_studies_stand_in_several_events(room: Room, monkeypatch: pytest.Mo
     assert sorted(uid for part in named for uid in part) == sorted(one.study for one in studies)
 
 
+def test_what_policy_hides_is_as_good_as_missing(room: Room) -> None:
+    """A technologist sees what their own devices acquired; nothing tells them that there is more."""
+    own, others = image(1, "1"), image(1, "2")
+    room.store(own)
+    room.store(others, principal=replace(MODALITY, principal_id="device:mr1", ae_title="MR1"))
+    keys = retrieve_keys({"StudyInstanceUID": [own.study, others.study]})
+    both = room.retriever.begin(READER, keys)
+    assert len(both.records) == 2
+    retrieval = room.retriever.begin(TECHNOLOGIST, keys)
+    assert [record.identity.study_uid for record in retrieval.records] == [own.study]
+    only = room.retriever.begin(TECHNOLOGIST, retrieve_keys({"StudyInstanceUID": others.study}))
+    assert list(only.records) == []
+    with pytest.raises(AccessDenied):
+        next(iter(replace_grant(retrieval, both).dataset(both.records[1], EXPLICIT)))
+    first, second, third = room.entries(EventCode.RETRIEVE_STARTED)
+    assert "held_back" not in facts(first)
+    assert (facts(second)["instances"], facts(second)["held_back"]) == (1, 1)
+    assert (facts(third)["instances"], facts(third)["held_back"]) == (0, 1)
+    named = [entry.payload["objects"]["study"] for entry in (second, third) if entry.payload]  # type: ignore[index]  # JSON
+    assert named == [[own.study], []]
+
+
+def replace_grant(narrow: Retrieval, wide: Retrieval) -> Retrieval:
+    """Return a retrieval that names more than its grant is good for, as a bug of ours would."""
+    return Retrieval(narrow.access, narrow.grant, wide.records, "", narrow.transcoder)
+
+
 def test_more_than_the_counts_can_say(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(retrieve_module, "RETRIEVE_INSTANCES_MAX", 2)
+    monkeypatch.setattr(selected_module, "_AS_OBJECTS_MAX", 1)
+    monkeypatch.setattr(selected_module, "RETRIEVE_INSTANCES_MAX", 2)
     room.store(image(1), image(2), image(3))
     with pytest.raises(OutOfResources):
         room.retriever.begin(READER, retrieve_keys({"StudyInstanceUID": image().study}))

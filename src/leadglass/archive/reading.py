@@ -15,13 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
-from itertools import islice
 from typing import Final, TypeVar, final
 
 from leadglass.archive.access import Access, Grant, actor_of, subject_of
 from leadglass.archive.disclosure import Disclosures, Shown
 from leadglass.archive.outlining import scan_sealed
-from leadglass.archive.retrieve import RETRIEVE_INSTANCES_MAX, Retrieval, Transcoder
+from leadglass.archive.retrieve import Retrieval, Transcoder
+from leadglass.archive.selected import selected
 from leadglass.base.errors import (
     DatasetRefused,
     IntegrityError,
@@ -143,7 +143,7 @@ class Reader:
             raise
         return reading
 
-    def _records(self, target: Target) -> list[InstanceRecord]:
+    def _records(self, target: Target) -> Sequence[InstanceRecord]:
         level = Level.STUDY
         if target.series_uid is not None:
             level = Level.SERIES
@@ -155,10 +155,7 @@ class Reader:
             series_uids=(target.series_uid,) if target.series_uid is not None else (),
             sop_instance_uids=(target.sop_instance_uid,) if target.sop_instance_uid is not None else (),
         )
-        records = list(islice(self.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
-        if len(records) > RETRIEVE_INSTANCES_MAX:
-            raise OutOfResources("more than 65535 instances at once; ask for a series")
-        return records
+        return selected(self.index.select(selector))
 
     def _record_nothing(
         self, principal: Principal, permission: Permission, target: Target, *, hidden: bool
@@ -204,6 +201,7 @@ class Reading:
             destination or grant.principal.ae_title,
             reader.transcoder,
         )
+        self._cursor = 0
         self._encoded: dict[bytes, bytes] = {}  # outlines fetched ahead, by object id
         self._outlines: OrderedDict[bytes, Outline] = OrderedDict()
         self._layouts: OrderedDict[bytes, FrameLayout] = OrderedDict()
@@ -337,11 +335,14 @@ class Reading:
         """Return the record and those that will be asked for next."""
         if len(self._records) == 1:
             return self._records
-        try:
-            at = self._records.index(record)
-        except ValueError:
-            raise LocalProtocolError("an instance that this reading was not opened for") from None
-        return self._records[at : at + _RECORDS_AT_ONCE]
+        # They are asked for in their order, so a record is looked for where the last one was found.
+        for start in (self._cursor, 0):
+            try:
+                self._cursor = self._records.index(record, start)
+            except ValueError:
+                continue
+            return self._records[self._cursor : self._cursor + _RECORDS_AT_ONCE]
+        raise LocalProtocolError("an instance that this reading was not opened for")
 
     def _fetch_outlines(self, records: Sequence[InstanceRecord]) -> None:
         outlines = self._reader.index.outlines(records)

@@ -5,11 +5,11 @@ Source: PS3.4 C.4.2, C.4.3; PS3.15 A.5.3.3 (Begin Transferring), A.5.3.7 (Instan
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import islice
 from typing import Final, Protocol
 
 from leadglass.archive.access import Access, Grant, subject_of
-from leadglass.base.errors import DatasetRefused, IntegrityError, OutOfResources
+from leadglass.archive.selected import selected
+from leadglass.base.errors import DatasetRefused, IntegrityError
 from leadglass.base.ids import UID
 from leadglass.base.limits import TRANSCODE_BYTES_MAX
 from leadglass.dicom.part10 import file_meta
@@ -23,9 +23,6 @@ from leadglass.trust.policy.interfaces import Permission
 
 # Doors name InstanceRecord and may not import the store: it is given out here.
 __all__ = ["InstanceRecord", "Retrieval", "Retriever", "Transcoder"]
-
-RETRIEVE_INSTANCES_MAX: Final = 65_535
-"""Sub-operations of one retrieve: their counts are US values (PS3.7 9.3.3)."""
 
 _STUDIES_PER_EVENT: Final = 500
 
@@ -156,9 +153,7 @@ class Retriever:
             sop_instance_uids=keys.sop_instance_uids,
         )
         self.writer.barrier()
-        records = list(islice(self.index.select(selector), RETRIEVE_INSTANCES_MAX + 1))
-        if len(records) > RETRIEVE_INSTANCES_MAX:
-            raise OutOfResources("more than 65535 instances in one retrieve; ask for less at once")
+        records = selected(self.index.select(selector))
         studies = list(dict.fromkeys(record.identity.study_uid for record in records))
         facts = self.index.facts(studies, subject_of(principal))
         grant = self.access.permit_studies(principal, permission, facts)
@@ -166,7 +161,7 @@ class Retriever:
         permitted = grant.studies or frozenset[UID]()
         held_back = sum(record.identity.study_uid not in permitted for record in records)
         if len(permitted) < len(studies):
-            records = [record for record in records if record.identity.study_uid in permitted]
+            records = selected(record for record in records if record.identity.study_uid in permitted)
             studies = [study for study in studies if study in permitted]
         code = EventCode.MOVE_STARTED if destination else EventCode.RETRIEVE_STARTED
         for start in range(0, max(len(studies), 1), _STUDIES_PER_EVENT):
