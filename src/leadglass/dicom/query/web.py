@@ -58,6 +58,7 @@ _UIDS_OF: Final = {
 _HEADER: Final = struct.Struct("<HH2sH")
 _LENGTH: Final = struct.Struct("<I")
 _LONG_VRS: Final = frozenset(vr.encode() for vr in LONG_VRS)
+_FIRST_TAG: Final = 0x0008_0001
 _LISTED_VRS: Final = frozenset({"CS", "UI"})
 """Lists of these may be delimited by commas: no value of theirs holds one."""
 
@@ -142,11 +143,12 @@ def build_query(
         if uid is not None:
             nodes[tag] = _Node(uid)
     for path, value in matches:
-        _put(nodes, _tags(path), value)
+        _put(nodes, _searched(_tags(path)), value)
     asked = set(nodes)
     for path in included:
         tag = _tags(path)[0]
         asked.add(tag)
+        # What is held nowhere is left out of the answers: nobody is misled by that.
         if tag in BY_TAG:
             nodes.setdefault(tag, _Node())
     levels = _levels(level, study_uid, series_uid)
@@ -214,7 +216,7 @@ def _elements(data: bytes) -> Iterator[tuple[int, int, int, int]]:
 
 def _levels(level: Level, study_uid: UID | None, series_uid: UID | None) -> tuple[Level, ...]:
     """Return the levels whose attributes an answer has: its own, and those that the path does not name."""
-    upper = []
+    upper: list[Level] = []
     if study_uid is None and level is not Level.STUDY:
         upper.append(Level.STUDY)
     if series_uid is None and level is Level.IMAGE:
@@ -261,8 +263,6 @@ def _tags(path: Sequence[str]) -> tuple[int, ...]:
     if len(path) > SEQUENCE_DEPTH_MAX:
         raise IdentifierRefused("sequences nested too deep")
     tags = tuple(_tag(part) for part in path)
-    if tags[0] in _NOT_SEARCHED:
-        raise IdentifierRefused(f"{name_of(tags[0])} is no attribute of a search")
     if any(values.vr_of(tag) != "SQ" for tag in tags[:-1]):
         raise IdentifierRefused("a path goes through an attribute that is no sequence (PS3.18 8.3.4.1)")
     return tags
@@ -270,14 +270,19 @@ def _tags(path: Sequence[str]) -> tuple[int, ...]:
 
 def _tag(part: str) -> int:
     try:
-        tag = values.tag_of(part)
+        return values.tag_of(part)
     except UsageError:
         raise IdentifierRefused(
             "a parameter is neither one of a search, nor a keyword of PS3.6, nor a tag of eight hexadecimal digits"
         ) from None
-    if tag < 0x0008_0001 or tag & 0xFFFF == 0 or tag >> 16 == 0xFFFF:
+
+
+def _searched(tags: tuple[int, ...]) -> tuple[int, ...]:
+    if tags[0] in _NOT_SEARCHED:
+        raise IdentifierRefused(f"{name_of(tags[0])} is no attribute of a search")
+    if any(tag < _FIRST_TAG or tag & 0xFFFF == 0 or tag >> 16 == 0xFFFF for tag in tags):
         raise IdentifierRefused("an attribute that no data set of an object has")
-    return tag
+    return tags
 
 
 def _put(nodes: dict[int, _Node], tags: tuple[int, ...], value: str) -> None:

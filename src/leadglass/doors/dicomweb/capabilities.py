@@ -125,11 +125,12 @@ def endpoints(services: Services, described: Sequence[Endpoint]) -> list[Endpoin
         services: of this door.
         described: every other endpoint of DICOMweb.
     """
+    others = tuple(described)
     own: list[Endpoint] = []
 
     async def capabilities(request: Request) -> Response:
         answer = choose(_ANSWERS, acceptable(request.headers.get("accept")))
-        found = describe(services.root_of(request), [*described, *own])
+        found = describe(services.root_of(request), [*others, *own])
         document = to_wadl(found) if answer.essence == WADL else msgspec.json.encode(found)
         return Response(document, media_type=str(answer))
 

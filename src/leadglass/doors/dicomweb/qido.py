@@ -18,6 +18,7 @@ from starlette.responses import Response
 from leadglass.base.errors import LeadglassError, OutOfResources, RequestRefused
 from leadglass.base.ids import UID
 from leadglass.base.limits import SEARCH_OFFSET_MAX, SEARCH_RESULTS_MAX
+from leadglass.dicom.attributes import BY_KEYWORD
 from leadglass.dicom.json import dataset_to_json
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import WebQuery, build_query, web_answer
@@ -165,15 +166,29 @@ class _Qido:
 
 _OBJECTS: Final[dict[str, object]] = {"schema": {"type": "array", "items": {"type": "object"}}}
 _UID_SCHEMA: Final = {"type": "string", "pattern": "^[0-9]+(\\.[0-9]+)*$", "maxLength": 64}
+_FIELDS: Final[dict[str, object]] = {
+    "type": "array",
+    "items": {
+        "anyOf": [
+            {"type": "string", "pattern": "^[0-9A-Fa-f]{8}$"},
+            {"type": "string", "enum": ["all", *sorted(BY_KEYWORD)]},
+        ]
+    },
+}
+"""Keywords of PS3.6 that nothing is held for are taken as well, and left out of the answers."""
 _FLAG: Final = {"type": "string", "enum": ["true", "false"]}
 
 
 def _parameter(
     name: str, description: str, schema: dict[str, object], where: str = "query"
 ) -> dict[str, object]:
-    return {"name": name, "in": where, "description": description, "schema": schema} | (
-        {"required": True} if where == "path" else {}
-    )
+    return {
+        "name": name,
+        "in": where,
+        "description": description,
+        "required": where == "path",
+        "schema": schema,
+    }
 
 
 def _operation(operation_id: str, summary: str, path: Sequence[str]) -> dict[str, object]:
@@ -186,9 +201,8 @@ def _operation(operation_id: str, summary: str, path: Sequence[str]) -> dict[str
         "by a path of them with dots: PatientName=DOE*, 00100020=17, RequestAttributesSequence.RequestedProcedureID=R1.",
         "parameters": [_parameter(name, f"{name} instance UID", dict(_UID_SCHEMA), "path") for name in path]
         + [
-            _parameter(
-                "includefield", "attributes to be answered beside the usual ones, or all", {"type": "string"}
-            ),
+            _parameter("includefield", "attributes to be answered beside the usual ones, or all", _FIELDS)
+            | {"style": "form", "explode": False},
             _parameter("fuzzymatching", "person names match fuzzily", dict(_FLAG)),
             _parameter("limit", "results at most", {"type": "integer", "minimum": 0}),
             _parameter(
