@@ -19,7 +19,6 @@ from leadglass.trust.identity.federation.directory import (
     Failure,
     subject_of,
 )
-from leadglass.trust.identity.federation.mapping import Strength
 from leadglass.trust.identity.federation.models import (
     DirectorySettings,
     ExternalIdentity,
@@ -196,7 +195,7 @@ def test_as_a_source_of_passwords(site: Site) -> None:
     rules = (GroupRule("CN=Radiology, ou=groups,dc=example,dc=ORG", ("radiologist",)),)
     settings = replace(site.settings, rules=rules)
     clock = FakeClock()
-    source = DirectoryPasswords(Directory(settings), settings, Strength(), clock)
+    source = DirectoryPasswords(Directory(settings), settings, clock)
     found = source.check("jdoe", Secret(PASSWORD.encode()))
     assert found is not None
     assert (found.roles, found.multi_factor, found.authenticated_at) == (("radiologist",), False, clock.now())

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from fake_clock import FakeClock
 from leadglass.trust.identity.federation.distinguished_names import comparable
-from leadglass.trust.identity.federation.mapping import Strength, roles_of, vouched
-from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, SignInRefused
+from leadglass.trust.identity.federation.mapping import roles_of, vouched
+from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, SignInRefused, Strength
 from leadglass.trust.identity.models import Vouched
 
 RULES = (

@@ -1,6 +1,7 @@
 """Against the real oidc-provider, over real TLS."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -8,9 +9,14 @@ import pytest
 from leadglass.trust.identity.federation.models import (
     ClientAuthentication,
     ExternalIdentity,
+    FederationSettings,
+    GroupRule,
     SignedIn,
     SignInRefused,
+    Strength,
 )
+from leadglass.trust.identity.federation.service import open_federation
+from leadglass.trust.identity.models import Vouched
 from trust.identity.federation.authority import TestAuthority
 from trust.identity.federation.npm_peer import needs
 from trust.identity.federation.openid import (
@@ -211,3 +217,21 @@ def test_signing_out_there_too(site: OpenIDSite) -> None:
     browser.close()
     assert page.status_code == 200
     assert "xsrf" in page.text  # the provider asks the person, as we send no hint of who it is
+
+
+def test_put_together_from_settings(site: OpenIDSite) -> None:
+    """From the settings to what the site's own sign-in begins with; another site's person is nobody here."""
+    rules = (GroupRule("radiology", ("radiologist",)),)
+    strength = Strength(multi_factor=("urn:test:strong",))
+    federation = open_federation(
+        FederationSettings(oidc=site.settings(rules=rules, strength=strength)), site.clock
+    )
+    assert federation.oidc is not None
+    assert (federation.saml, federation.passwords) == (None, None)
+    identity = identity_of(sign_in(site, federation.oidc))
+    found = federation.believe(identity)
+    assert isinstance(found, Vouched)
+    assert (found.issuer, found.subject, found.roles) == (site.issuer, "jdoe", ("radiologist",))
+    assert not found.multi_factor
+    assert isinstance(federation.believe(replace(identity, issuer="https://evil.example")), SignInRefused)
+    assert isinstance(federation.believe(replace(identity, groups=())), SignInRefused)

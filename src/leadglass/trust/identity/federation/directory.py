@@ -32,7 +32,7 @@ from leadglass.trust.identity.federation.ldap_library import (
     escape_filter_chars,
     ldap3,
 )
-from leadglass.trust.identity.federation.mapping import Strength, vouched
+from leadglass.trust.identity.federation.mapping import vouched
 from leadglass.trust.identity.federation.models import (
     DirectorySettings,
     ExternalIdentity,
@@ -336,17 +336,14 @@ class DirectoryPasswords:
 
     Args:
         directory: see there.
-        settings: of it, for its rules.
-        strength: of its settings; a directory knows passwords only, so usually nothing.
+        settings: of it, for its rules and what is believed of it.
         clock: of the site.
     """
 
-    def __init__(
-        self, directory: Directory, settings: DirectorySettings, strength: Strength, clock: Clock
-    ) -> None:
+    def __init__(self, directory: Directory, settings: DirectorySettings, clock: Clock) -> None:
         self._directory = directory
         self._rules = settings.rules
-        self._strength = strength
+        self._strength = settings.strength
         self._clock = clock
 
     def check(self, name: str, password: Secret) -> Vouched | None:

@@ -1,25 +1,11 @@
 """From what an identity provider says to what this site believes: groups to roles, methods to strength."""
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from leadglass.base.clock import Clock
 from leadglass.trust.identity.federation.distinguished_names import comparable
-from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, SignInRefused
+from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, SignInRefused, Strength
 from leadglass.trust.identity.models import Vouched
-
-
-@dataclass(frozen=True, slots=True)
-class Strength:
-    """Which words of an identity provider this site believes; nothing unless a person wrote it into the settings.
-
-    Attributes:
-        multi_factor: authentication contexts (``acr``, SAML class) or methods (``amr``) that mean two factors.
-        phishing_resistant: the same, of a passkey, a security key or a smart card.
-    """
-
-    multi_factor: tuple[str, ...] = ()
-    phishing_resistant: tuple[str, ...] = ()
 
 
 def roles_of(groups: Collection[str], rules: Sequence[GroupRule]) -> tuple[str, ...]:

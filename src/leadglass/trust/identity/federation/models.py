@@ -33,6 +33,19 @@ class GroupRule:
 
 
 @dataclass(frozen=True, slots=True)
+class Strength:
+    """Which words of an identity provider this site believes; nothing unless a person wrote it into the settings.
+
+    Attributes:
+        multi_factor: authentication contexts (``acr``, SAML class) or methods (``amr``) that mean two factors.
+        phishing_resistant: the same, of a passkey, a security key or a smart card.
+    """
+
+    multi_factor: tuple[str, ...] = ()
+    phishing_resistant: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundOptions:
     """How we reach an identity provider.
 
@@ -66,6 +79,7 @@ class OIDCSettings:
         skew_seconds: how far its clock may be off.
         post_logout_uri: where it sends people after they signed out; empty: it keeps them.
         rules: groups to roles.
+        strength: which of its words on strength are believed.
         outbound: see there.
     """
 
@@ -83,6 +97,7 @@ class OIDCSettings:
     skew_seconds: int = 60
     post_logout_uri: str = ""
     rules: tuple[GroupRule, ...] = ()
+    strength: Strength = Strength()
     outbound: OutboundOptions = OutboundOptions()
 
 
@@ -99,6 +114,7 @@ class SAMLSettings:
         context_required: one of these must be the authentication context class; empty: whatever the provider does.
         skew_seconds: how far its clock may be off.
         rules: groups to roles.
+        strength: which of its words on strength are believed.
     """
 
     entity_id: str
@@ -109,6 +125,7 @@ class SAMLSettings:
     context_required: tuple[str, ...] = ()
     skew_seconds: int = 60
     rules: tuple[GroupRule, ...] = ()
+    strength: Strength = Strength()
 
 
 class GroupSearch(StrEnum):
@@ -138,6 +155,7 @@ class DirectorySettings:
         member_attribute: of a group, for the other two.
         seconds: longest wait for a connection and for each answer.
         rules: groups to roles; groups are distinguished names.
+        strength: as a directory knows passwords only, usually nothing.
     """
 
     url: str
@@ -154,6 +172,16 @@ class DirectorySettings:
     member_attribute: str = "member"
     seconds: int = 5
     rules: tuple[GroupRule, ...] = ()
+    strength: Strength = Strength()
+
+
+@dataclass(frozen=True, slots=True)
+class FederationSettings:
+    """The identity providers of a site, at most one of each kind."""
+
+    oidc: OIDCSettings | None = None
+    saml: SAMLSettings | None = None
+    ldap: DirectorySettings | None = None
 
 
 @dataclass(frozen=True, slots=True)
