@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -121,19 +122,17 @@ def test_the_child_inherits_no_secret_of_the_environment(
 # --- several children ------------------------------------------------------------------------------------------
 
 
-HEADER = write_dataset(
-    text_element(tag_of(keyword), value)
-    for keyword, value in {
-        "SamplesPerPixel": 1,
-        "PhotometricInterpretation": "MONOCHROME2",
-        "Rows": 2,
-        "Columns": 2,
-        "BitsAllocated": 8,
-        "BitsStored": 8,
-        "HighBit": 7,
-        "PixelRepresentation": 0,
-    }.items()
-)
+SAID: dict[str, str | int] = {
+    "SamplesPerPixel": 1,
+    "PhotometricInterpretation": "MONOCHROME2",
+    "Rows": 2,
+    "Columns": 2,
+    "BitsAllocated": 8,
+    "BitsStored": 8,
+    "HighBit": 7,
+    "PixelRepresentation": 0,
+}
+HEADER = write_dataset(text_element(tag_of(keyword), value) for keyword, value in SAID.items())
 FRAME = FrameOctets(b"\0\x40\x80\xff", EXPLICIT)
 PNG = RenderOptions(ImageType.PNG)
 
@@ -259,7 +258,7 @@ def test_frames_that_are_no_frames_are_refused_and_the_child_lives(transcoder: P
     for stream in (b"", b"\xff\xd8", b"\xff\x4f\xff\x51" + b"\xff" * 60, b"\0" * 1000):
         for frame_syntax in (JPEG, "1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.5"):
             with pytest.raises(DatasetRefused):
-                transcoder.decode_frame(HEADER, EXPLICIT, lambda s=stream, f=frame_syntax: FrameOctets(s, f))
+                transcoder.decode_frame(HEADER, EXPLICIT, partial(FrameOctets, stream, frame_syntax))
     assert rendered(transcoder)
     assert child(transcoder) == pid
 

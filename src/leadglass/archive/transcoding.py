@@ -14,7 +14,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -166,7 +166,7 @@ class ProcessTranscoder:
             child.end()
 
     @contextlib.contextmanager
-    def _lease(self, *, whole_object: bool) -> Iterator["_Child"]:
+    def _lease(self, *, whole_object: bool) -> Generator["_Child"]:
         child = self._taken(whole_object=whole_object)
         try:
             if child is None or not child.alive():
