@@ -167,6 +167,23 @@ class IdentitySite:
         assert isinstance(outcome, SignedIn)
         return outcome
 
+    def person_without_password(self, account_id: str, *roles: str) -> Account:
+        """Make an account and nothing else."""
+        return self.accounts.create(new_account(account_id, *roles), Origin())
+
+    def start(self, account_id: str) -> SignedIn:
+        """Begin a session without a sign-in."""
+        return self.sessions.start(
+            self.account(account_id),
+            HERE,
+            zone="site",
+            workstation="",
+            posture="",
+            methods=("pwd",),
+            strong_at=None,
+            phishing_resistant=False,
+        )
+
     def enrol_totp(self, account_id: str) -> str:
         """Give somebody an authenticator application; return its seed. The clock moves on by a step."""
         account = self.account(account_id)

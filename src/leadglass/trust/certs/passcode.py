@@ -20,7 +20,7 @@ _SALT_BYTES: Final = 16
 _HASH_BYTES: Final = 32
 _ONE_AT_A_TIME: Final = threading.Lock()
 """Of the whole process: OpenSSL's Argon2id takes its lanes from one pool of threads, whose size ``cryptography`` sets for
-each derivation. Two at once were seen to fail for want of threads and to wait for each other for ever (seen with
+each derivation. Two at once were seen to fail for want of threads and to wait for each other for ever (with
 cryptography 50, four lanes). One uses four cores while it runs, and 64 MiB."""
 _PREFIX: Final = f"$argon2id$v=19$m={_MEMORY_KIB},t={_ITERATIONS},p={_LANES}$"
 
