@@ -1,6 +1,8 @@
 """STOW-RS: what is taken, what is refused, and what is said of it."""
 
+import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 from httpx2 import Response
@@ -8,7 +10,7 @@ from starlette.testclient import TestClient
 
 from archive.room import CT, READER, Image, Room, element, facts, image
 from doors.dicomweb.web_room import BOUNDARY, RELATED, ROOT_URL, client_of, multipart, part10, services_of
-from leadglass.base.limits import PART_HEADER_BYTES_MAX, UNREADABLE_PARTS_MAX
+from leadglass.base.limits import MIB, PART_HEADER_BYTES_MAX, UNREADABLE_PARTS_MAX
 from leadglass.dicom import values
 from leadglass.doors.dicomweb.stow import endpoints
 from leadglass.trust.audit.interfaces import EventCode
@@ -148,6 +150,30 @@ def test_a_malformed_data_set_is_refused_by_itself(room: Room, client: TestClien
     response = post(client, multipart(part10(deep), part10(good)))
     assert response.status_code == 202
     assert reasons(response) == [0xC000]
+    assert room.held(good) == good.dataset
+
+
+def test_a_deflated_bomb_is_refused_by_itself(room: Room) -> None:
+    """S20: a thousand octets out for each in."""
+    one, good = image(1), image(2)
+    deflater = zlib.compressobj(9, wbits=-zlib.MAX_WBITS)
+    head = one.dataset[: one.dataset.index(b"\xe0\x7f\x10\x00")] + b"\xe0\x7f\x10\x00OW\0\0" + b"\0\0\0\x10"
+    bomb = (
+        deflater.compress(head)
+        + b"".join(deflater.compress(bytes(MIB)) for _ in range(256))
+        + deflater.flush()
+    )
+    assert len(bomb) < MIB
+    deflated = Image(one.study, one.series, one.instance, bomb)
+    services = services_of(room)
+    services = replace(
+        services, transfer_syntaxes={*services.transfer_syntaxes, values.DEFLATED_LITTLE_ENDIAN}
+    )
+    with client_of(endpoints(services)) as client:
+        body = multipart(part10(deflated, syntax=values.DEFLATED_LITTLE_ENDIAN), part10(good))
+        response = post(client, body)
+    assert response.status_code == 202
+    assert len(reasons(response)) == 1
     assert room.held(good) == good.dataset
 
 
