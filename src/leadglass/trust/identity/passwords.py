@@ -9,6 +9,7 @@ A password is normalised (NFKC) before it is measured or hashed, so that it is t
 Source: NIST SP 800-63B-4 3.1.1; OWASP ASVS 5.0 6.2.
 """
 
+import re
 import threading
 import unicodedata
 from collections.abc import Sequence
@@ -437,9 +438,12 @@ class Passwords:
     def _is_known(self, account: Account, text: str) -> bool:
         if any(blocklist.contains(text) for blocklist in self._blocklists):
             return True
-        own = (account.account_id, *account.account_id.replace("@", ".").split("."), account.display_name)
-        words = [w.casefold().replace(" ", "") for w in own if len(w) > 3]
-        words += [w.casefold() for w in account.display_name.split() if len(w) > 3]
+        parts = re.split(r"[^\w]+|_", f"{account.account_id} {account.display_name}".casefold())
+        whole = (
+            "".join(c for c in t.casefold() if c.isalnum())
+            for t in (account.account_id, account.display_name)
+        )
+        words = [word for word in (*parts, *whole) if len(word) > 2]
         bare = "".join(c for c in text.casefold() if not c.isspace())
         return _is_word(bare, [*words, *self._context, *_WORDS])
 
