@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
 import pytest
@@ -196,8 +197,8 @@ def test_clocks_that_differ_are_named(site: OpenIDSite, seconds: int, reason: st
         site.clock.advance(-seconds)
 
 
-def test_keys_that_the_provider_changed_are_fetched_once_a_minute(site: OpenIDSite) -> None:
-    made = OpenIDSite(site.folder, site.authority, signing_keys())
+def test_keys_that_the_provider_changed_are_fetched_once_a_minute(site: OpenIDSite, tmp_path: Path) -> None:
+    made = OpenIDSite(tmp_path, site.authority, signing_keys())
     with openid_provider(made) as origin:
         made.issuer = origin
         client = made.client()
