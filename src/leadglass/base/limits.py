@@ -430,6 +430,9 @@ POLICY_FILES_MAX: Final = 100
 POLICY_VERSIONS_MAX: Final = 10_000
 """Sets of policies that a site ever applied, about 300 octets each: two a week for a century."""
 
+POLICY_LOOK_SECONDS: Final = 0.2
+"""How long what another process applied may go unnoticed; asking the disk before every decision would double its cost."""
+
 POLICY_SAMPLES_MAX: Final = 20
 """Values of changed policies that a dry run makes sample studies of: each makes four, 20 ms of decisions a role."""
 
