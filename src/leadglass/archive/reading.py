@@ -131,7 +131,8 @@ class Reader:
         self.writer.barrier()
         facts = self.index.facts((target.study_uid,), subject_of(principal))
         grant = self.access.permit_studies(principal, permission, facts)
-        records = self._records(target) if target.study_uid in (grant.studies or ()) else []
+        permitted = target.study_uid in (grant.studies or ())
+        records: Sequence[InstanceRecord] = self._records(target) if permitted else ()
         if not records:
             self._record_nothing(principal, permission, target, hidden=bool(facts) and not grant.studies)
             raise NotFound("nothing of that name is held")

@@ -68,19 +68,15 @@ class SelectedRecords(Sequence[InstanceRecord]):
     def append(self, record: InstanceRecord) -> None:
         """Add a record at the end."""
         identity, address = record.identity, record.address
-        self._shared.extend(
-            map(
-                self._place,
-                (
-                    identity.study_uid,
-                    identity.series_uid,
-                    identity.sop_class_uid,
-                    identity.transfer_syntax_uid,
-                    address.pack_id,
-                    address.key_id,
-                ),
-            )
+        shared: tuple[str | bytes, ...] = (
+            identity.study_uid,
+            identity.series_uid,
+            identity.sop_class_uid,
+            identity.transfer_syntax_uid,
+            address.pack_id,
+            address.key_id,
         )
+        self._shared.extend(map(self._place, shared))
         self._numbers.extend(
             (
                 address.offset,
