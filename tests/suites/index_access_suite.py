@@ -437,17 +437,15 @@ class IndexAccessSuite(IndexFixtures):
         index.keep_metadata([(record, b"{}") for record in records])
         for column, read in (("outline", index.outlines), ("metadata", index.metadata)):
             with database.writing(durable=True) as transaction:
-                rows = transaction.execute(f"SELECT id, {column} FROM description ORDER BY id")
+                rows = transaction.execute(f"SELECT id, sealed FROM {column} ORDER BY id")
                 for (row_id, _), (_, other) in zip(rows, reversed(rows), strict=True):
-                    transaction.execute(f"UPDATE description SET {column} = ? WHERE id = ?", (other, row_id))
+                    transaction.execute(f"UPDATE {column} SET sealed = ? WHERE id = ?", (other, row_id))
             with pytest.raises(IntegrityError, match=column):
                 read(records)
             assert len([f for f in index.verify() if isinstance(f, RowFinding)]) == 2
             with database.writing(durable=True) as transaction:
                 for row_id, original in rows:
-                    transaction.execute(
-                        f"UPDATE description SET {column} = ? WHERE id = ?", (original, row_id)
-                    )
+                    transaction.execute(f"UPDATE {column} SET sealed = ? WHERE id = ?", (original, row_id))
         assert index.outlines(records) == [entry.outline for entry in entries]
 
     # --- a database that lies ----------------------------------------------------------------------------------
@@ -566,7 +564,7 @@ class IndexAccessSuite(IndexFixtures):
         index.relate(RelationEntry("user:canary", Relation.TREATING, TOMORROW, patient_id="CANARY"))
         index.relate(RelationEntry("user:canary", Relation.ASSIGNED, TOMORROW, "1.2.3.4567"))
         with database.reading() as snapshot:
-            for table in ("access_class", "relation", "series", "listing", "description"):
+            for table in ("access_class", "relation", "series", "listing", "outline"):
                 rows = snapshot.execute(f"SELECT * FROM {table}")
                 assert rows
                 assert "canary" not in repr(rows).lower()

