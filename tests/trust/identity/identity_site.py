@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import pyotp
 import pytest
+from pyotp.totp import TOTP
 
 from fake_clock import FakeClock
 from leadglass.base.errors import AuditUnavailable
@@ -195,7 +195,7 @@ class IdentitySite:
 
     def code(self, seed: str) -> str:
         """Return the code of now."""
-        return pyotp.TOTP(seed).at(int(self.clock.now().timestamp()))
+        return TOTP(seed).at(int(self.clock.now().timestamp()))
 
     def enrol_passkey(self, account_id: str, key: SoftAuthenticator | None = None) -> SoftAuthenticator:
         """Give somebody a passkey."""

@@ -131,17 +131,18 @@ class IdentityDatabase:
         """
         if room in self._rooms:
             raise ConfigurationError(f"two parts of the node keep tables under the name {room}")
-        with self.writing() as transaction:
-            rows = transaction.execute("SELECT applied FROM migration WHERE room = ?", (room,))
-            applied = int(rows[0][0]) if rows else 0
-            if applied > len(migrations):
-                raise ConfigurationError(
-                    "the identity database was written by a newer release",
-                    hint="use that release, or restore the database that belongs to this one",
-                )
-            for migration in migrations[applied:]:
-                transaction.execute(migration)
-            if applied < len(migrations):
+        with self.reading() as snapshot:
+            rows = snapshot.execute("SELECT applied FROM migration WHERE room = ?", (room,))
+        applied = int(rows[0][0]) if rows else 0
+        if applied > len(migrations):
+            raise ConfigurationError(
+                "the identity database was written by a newer release",
+                hint="use that release, or restore the database that belongs to this one",
+            )
+        if applied < len(migrations):  # nothing is written, and nothing counted, where nothing is new
+            with self.writing() as transaction:
+                for migration in migrations[applied:]:
+                    transaction.execute(migration)
                 transaction.execute("REPLACE INTO migration VALUES (?, ?)", (room, len(migrations)))
         self._rooms.add(room)
 

@@ -79,18 +79,33 @@ class RegisteredStanding:
                 return None
             through_roles = tuple(role.value for role in device.roles)
         emergency = self._break_glass(principal.principal_id)
-        if emergency != circumstances.break_glass:
-            circumstances = replace(circumstances, break_glass=emergency)
-        now = replace(
+        told = (
+            principal.roles,
+            principal.through_roles,
+            principal.devices,
+            principal.institutions,
+            principal.known_as,
+            circumstances.break_glass,
+        )
+        true = (
+            account.roles,
+            through_roles,
+            account.devices,
+            account.institutions,
+            account.known_as,
+            emergency,
+        )
+        if told == true:
+            return principal
+        return replace(
             principal,
             roles=account.roles,
             through_roles=through_roles,
             devices=account.devices,
             institutions=account.institutions,
             known_as=account.known_as,
-            circumstances=circumstances,
+            circumstances=replace(circumstances, break_glass=emergency),
         )
-        return principal if now == principal else now
 
 
 def _with_roles(principal: Principal, roles: tuple[str, ...]) -> Principal:

@@ -11,7 +11,7 @@ import secrets
 from base64 import b32encode
 from typing import Final
 
-import pyotp
+from pyotp.totp import TOTP
 
 from leadglass.base.secret import Secret
 from leadglass.trust.identity import events
@@ -67,7 +67,7 @@ class TimeCodes:
     def new_seed(self, account: Account) -> TOTPEnrolment:
         """Make a seed; it is kept nowhere until ``enrol`` saw a code of it."""
         seed = b32encode(secrets.token_bytes(SEED_BYTES)).decode("ascii")
-        uri = pyotp.TOTP(seed).provisioning_uri(name=account.account_id, issuer_name=self._issuer)
+        uri = TOTP(seed).provisioning_uri(name=account.account_id, issuer_name=self._issuer)
         return TOTPEnrolment(Secret(seed.encode("ascii")), Secret(uri.encode("utf-8")))
 
     def enrol(self, account: Account, seed: Secret, code: str, origin: Origin) -> bool:
@@ -129,7 +129,7 @@ class TimeCodes:
         if len(given) != _DIGITS or not given.isascii() or not given.isdigit():
             return None
         now = int(self._clock.now().timestamp()) // STEP_SECONDS
-        totp = pyotp.TOTP(seed.reveal().decode("ascii"))
+        totp = TOTP(seed.reveal().decode("ascii"))
         found: int | None = None
         for step in range(now - _WINDOW, now + _WINDOW + 1):  # all of them, always: the time tells nothing
             if hmac.compare_digest(totp.generate_otp(step), given):
