@@ -29,6 +29,7 @@ from leadglass.base.errors import (
     NotFound,
 )
 from leadglass.base.ids import UID
+from leadglass.dicom.scan import DatasetScanner
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Circumstances, Principal
 
@@ -272,8 +273,28 @@ def test_damage_is_on_record_once_and_not_served(room: Room) -> None:
     assert room.counted(EventCode.INTEGRITY_FAILED) == 1
 
 
+def no_outline(_scanner: DatasetScanner) -> None:
+    """Be a release that kept none."""
+
+
+def test_a_header_too_long_to_be_kept_is_read_from_the_pack(room: Room) -> None:
+    of = image()
+    content = b"".join(element(0x00211000 + n, "LT", b"x" * 60_000) for n in range(80))
+    item = struct.pack("<HHI", 0xFFFE, 0xE000, len(content)) + content
+    at = of.dataset.index(b"\xe0\x7f\x10\x00")
+    dataset = of.dataset[:at] + element(0x52009230, "SQ", item) + of.dataset[at:]
+    put(room, Image(of.study, of.series, of.instance, dataset), of.request)
+    with opened(room, of, Part.METADATA) as reading:
+        assert room.index.outlines([reading.record]) == [b""]
+        for _ in range(2):
+            (text,) = reading.metadata()
+            assert len(json.loads(text)["52009230"]["Value"][0]) == 80
+        assert reading.bulk(reading.record, "52009230/0/00211005").read(0, 3) == b"xxx"
+        assert reading.bulk(reading.record, "7FE00010").length == 512
+
+
 def test_what_has_no_outline_is_read_from_its_pack(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("leadglass.dicom.scan.OUTLINE_HEADER_BYTES_MAX", 0)
+    monkeypatch.setattr("leadglass.dicom.scan.DatasetScanner.outline", no_outline)
     one = image(pixels=300_000)
     room.store(one)
     room.writer.barrier()

@@ -30,7 +30,7 @@ from leadglass.base.errors import (
     OutOfResources,
 )
 from leadglass.base.ids import UID
-from leadglass.base.limits import MIB, TRANSCODE_BYTES_MAX
+from leadglass.base.limits import MIB, OUTLINE_READ_BYTES_MAX, TRANSCODE_BYTES_MAX
 from leadglass.dicom.frames import FrameLayout, FramePlace, cut_bits, frame_layout
 from leadglass.dicom.head import ScannedHead
 from leadglass.dicom.json import metadata_to_json
@@ -44,7 +44,7 @@ from leadglass.dicom.syntaxes import (
     TransferSyntax,
 )
 from leadglass.dicom.transcode import can_transcode
-from leadglass.dicom.values import Dataset, Element, read_dataset
+from leadglass.dicom.values import Dataset, Element, read_whole_object
 from leadglass.store.index.interfaces import Index, InstanceRecord, Selector
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.vault.interfaces import SealedObject
@@ -250,7 +250,7 @@ class Reading:
             scanner = self._scanner(record)
             scanner.feed(self.outline(record).header)
             return ScannedHead.of(scanner).patient_reference()
-        except (DatasetRefused, IntegrityError):
+        except (DatasetRefused, IntegrityError, OutOfResources):
             return ""
 
     def _scanner(self, record: InstanceRecord) -> DatasetScanner:
@@ -354,14 +354,19 @@ class Reading:
     def _outline_of_pack(self, record: InstanceRecord) -> Outline:
         """Return the outline of an object whose row has none: of an earlier release, or with a very long header."""
         uid = record.identity.transfer_syntax_uid
-        scanner = DatasetScanner(uid, syntax=self._reader.private_syntaxes.get(uid), outlining=True)
+        scanner = DatasetScanner(
+            uid,
+            syntax=self._reader.private_syntaxes.get(uid),
+            outlining=True,
+            header_bytes_max=OUTLINE_READ_BYTES_MAX,
+        )
         sealed = self.sealed(record)
         with self._damage_on_record(record):
             scan_sealed(sealed, record.dataset_offset, record.dataset_length, scanner)
         taken = scanner.outline()
         if taken is None:
             raise OutOfResources("the object has a longer header than is held in memory")
-        return decode_outline(taken.encode())
+        return taken.outline()
 
     # --- frames and bulk values --------------------------------------------------------------------------------
 
@@ -423,10 +428,8 @@ class Reading:
 
     def _header(self, record: InstanceRecord) -> Dataset:
         syntax = self._syntax(record)
-        uid = record.identity.transfer_syntax_uid
-        if syntax.encapsulated or syntax.deflated:
-            uid = EXPLICIT_VR_LITTLE_ENDIAN
-        return read_dataset(self.outline(record).header, uid)
+        header = self.outline(record).header
+        return read_whole_object(header, explicit=not syntax.implicit_vr, big=syntax.big_endian)
 
     def _octets(self, record: InstanceRecord, value: BulkValue, place: FramePlace) -> "StoredOctets":
         big_endian = self._syntax(record).big_endian

@@ -118,6 +118,10 @@ OUTLINE_HEADER_BYTES_MAX: Final = 4 * MIB
 """All of a data set but its bulk values, kept beside the index row; a thousand frames of enhanced MR have some 3 MiB. Beyond,
 readers open the object itself."""
 
+OUTLINE_READ_BYTES_MAX: Final = 64 * MIB
+"""The same of an object whose outline is not kept, read from its pack when it is asked for: enhanced multi-frame objects of
+some ten thousand frames."""
+
 OUTLINE_FRAGMENTS_MAX: Final = 262_144
 """Fragments of encapsulated pixel data, or bulk values, whose places are kept: four octets each. A whole slide image at full
 resolution has some 150 000 tiles."""
@@ -387,6 +391,10 @@ ASSERTIONS_REMEMBERED_MAX: Final = 100_000
 
 KEYS_REFRESH_SECONDS_MIN: Final = 60.0
 """Between two fetches of an issuer's keys because a token named an unknown one: else strangers make us fetch."""
+
+PROVIDER_RETRY_SECONDS: Final = 5.0
+"""After a question to an identity provider failed: until then whoever waits is told so at once, else each would hold a
+thread for ``OUTBOUND_SECONDS``, one after the other."""
 
 DISCOVERY_SECONDS: Final = 3600.0
 """How long the metadata and keys of an issuer are used before they are fetched again."""

@@ -9,7 +9,7 @@ Source: PS3.18 10.4.1.1.5 (metadata), PS3.5 A.4 (fragments).
 import sys
 import zlib
 from array import array
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal, NamedTuple, overload
 
@@ -154,19 +154,33 @@ class TakenOutline:
 
     def encode(self) -> bytes:
         """Return it as kept: what ``decode_outline`` reads."""
+        rows = [(*row, _lengths_encoded(lengths)) for row, lengths in self._rows()]
+        return _encoded(self.transfer_syntax_uid, self.header, rows, addressable=self.addressable)
+
+    def outline(self) -> Outline:
+        """Return it as ``decode_outline`` would."""
+        bulk = tuple(_bulk_value(*row, lengths) for row, lengths in self._rows())
+        return Outline(self.transfer_syntax_uid, self.header, bulk, self.addressable)
+
+    def _rows(self) -> Iterator[tuple[tuple[int, str, int, int, bool], "array[int] | None"]]:
         order: Literal["little", "big"] = "big" if self.big_endian else "little"
-        bulk = [
-            (
-                value.key if self.big_endian else (value.key & 0xFFFF) << 16 | value.key >> 16,
-                value.vr.to_bytes(2, order).decode("ascii") if value.vr else "",
-                value.offset,
-                value.length,
-                value.fragments is not None,
-                _lengths_encoded(value.fragments),
-            )
-            for value in self.values
-        ]
-        return _encoded(self.transfer_syntax_uid, self.header, bulk, addressable=self.addressable)
+        for value in self.values:
+            tag = value.key if self.big_endian else (value.key & 0xFFFF) << 16 | value.key >> 16
+            vr = value.vr.to_bytes(2, order).decode("ascii") if value.vr else ""
+            encapsulated = value.fragments is not None
+            yield (tag, vr, value.offset, value.length, encapsulated), value.fragments
+
+
+def _bulk_value(
+    tag: int,
+    vr: str,
+    offset: int,
+    length: int,
+    encapsulated: bool,
+    lengths: "array[int] | None",
+) -> BulkValue:
+    fragments = Fragments(offset, lengths) if encapsulated else Fragments()
+    return BulkValue(tag, vr or vr_of(tag), offset, length, encapsulated, fragments)
 
 
 _Row = tuple[int, str, int, int, bool, bytes]
@@ -202,17 +216,7 @@ def decode_outline(encoded: bytes) -> Outline:
         version, syntax_uid, addressable, header, rows = _decoder.decode(raw)
         if version != _VERSION:
             raise IntegrityError("an outline is of a version that is not known")
-        bulk = tuple(
-            BulkValue(
-                tag,
-                vr or vr_of(tag),
-                offset,
-                length,
-                encapsulated,
-                Fragments(offset, _lengths_decoded(fragments)) if encapsulated else Fragments(),
-            )
-            for tag, vr, offset, length, encapsulated, fragments in rows
-        )
+        bulk = tuple(_bulk_value(*row[:5], _lengths_decoded(row[5])) for row in rows)
     except (zlib.error, msgspec.MsgspecError, ValueError) as error:
         raise IntegrityError("an outline is not what was written") from error
     return Outline(syntax_uid, header, bulk, addressable)

@@ -204,13 +204,18 @@ class DatasetScanner:
     """
 
     __slots__ = (
-        "_after_stream", "_base", "_captured", "_carry", "_copying", "_count", "_encoding", "_fragments", "_header", "_identified", "_identity",
+        "_after_stream", "_base", "_captured", "_carry", "_copying", "_count", "_encoding", "_fragments", "_header", "_header_max", "_identified", "_identity",
         "_identity_keys", "_inflated", "_inflater", "_inside", "_limit", "_marks", "_need", "_noted", "_octets_in", "_outer", "_outlining",
         "_past_head", "_recorded", "_recording", "_recording_vr", "_skip", "_stream_ended", "_syntax", "_undefined",
     )  # fmt: skip
 
     def __init__(
-        self, transfer_syntax_uid: UID, *, syntax: TransferSyntax | None = None, outlining: bool = False
+        self,
+        transfer_syntax_uid: UID,
+        *,
+        syntax: TransferSyntax | None = None,
+        outlining: bool = False,
+        header_bytes_max: int = OUTLINE_HEADER_BYTES_MAX,
     ) -> None:
         """Begin.
 
@@ -218,6 +223,7 @@ class DatasetScanner:
             transfer_syntax_uid: how the data set is encoded.
             syntax: description of it where the configuration knows a private one.
             outlining: take the outline on the way.
+            header_bytes_max: longest header of an outline; it is given up when it grows longer.
 
         Raises:
             DatasetRefused: the transfer syntax is unknown, or none that a data set is stored in.
@@ -251,6 +257,7 @@ class DatasetScanner:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS) if known.deflated else None
         self._outlining = outlining
         self._header = bytearray()
+        self._header_max = header_bytes_max
         self._noted: list[NotedValue] = []
         self._fragments: array[int] | None = None  # lengths, while encapsulated pixel data is walked
         # Offsets where bulk elements begin and end, in turn, which the octets for the header have not passed yet.
@@ -808,7 +815,7 @@ class DatasetScanner:
         if copying:
             header += view[at:]
         self._copying = copying
-        if len(header) > OUTLINE_HEADER_BYTES_MAX:
+        if len(header) > self._header_max:
             self._give_outline_up()
 
     def _give_outline_up(self) -> None:
