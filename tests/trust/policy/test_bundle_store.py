@@ -8,6 +8,7 @@ import pytest
 
 from fake_clock import FakeClock
 from leadglass.base.errors import AuditUnavailable, ConfigurationError, IntegrityError, UsageError
+from leadglass.base.limits import POLICY_LOOK_SECONDS
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.bundle import NOTHING_ADDED, SiteBundle, read_bundle
 from leadglass.trust.policy.bundle_store import POLICY_VERSION_FACT, SitePolicy
@@ -61,9 +62,14 @@ def events() -> Events:
 
 
 @pytest.fixture
-def opened(tmp_path: Path, events: Events) -> Opener:
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def opened(tmp_path: Path, events: Events, clock: FakeClock) -> Opener:
     def opening(folder: str = "policy", **options: bool | int) -> SitePolicy:
-        return SitePolicy(tmp_path / folder, Tags(), FakeClock(), events, **options)  # type: ignore[arg-type]
+        return SitePolicy(tmp_path / folder, Tags(), clock, events, **options)  # type: ignore[arg-type]
 
     return opening
 
@@ -204,13 +210,17 @@ def test_an_older_bundle_comes_back_as_a_new_entry(opened: Opener) -> None:
         site.bundle("0" * 64)
 
 
-def test_another_process_s_change_is_in_force_with_the_next_decision(opened: Opener) -> None:
+def test_another_process_s_change_is_in_force_within_a_moment(opened: Opener, clock: FakeClock) -> None:
     running, command = opened(), opened()
+    before = running.bundle_hash
     command.apply(OPEN, ANNA, "x")
+    assert running.bundle_hash == before
+    clock.advance(POLICY_LOOK_SECONDS)
     assert running.bundle_hash == command.bundle_hash
     assert running.history() == command.history()
     running.apply(CARDIOLOGY, BERT, "y")
     assert command.version == 1
+    clock.advance(POLICY_LOOK_SECONDS)
     assert [entry.by for entry in command.history()] == ["user:anna", "user:bert"]
 
 
@@ -254,7 +264,7 @@ def test_the_chain_of_another_site_does_not_start(opened: Opener, tmp_path: Path
 
 @pytest.mark.parametrize("how", ["flipped", "gone", "older"])
 def test_while_the_node_runs_what_is_in_force_stays_and_an_alert_is_raised_once(
-    opened: Opener, events: Events, tmp_path: Path, how: str
+    opened: Opener, events: Events, tmp_path: Path, clock: FakeClock, how: str
 ) -> None:
     site = opened()
     site.apply(OPEN, ANNA, "x")
@@ -269,6 +279,7 @@ def test_while_the_node_runs_what_is_in_force_stays_and_an_alert_is_raised_once(
     else:
         (tmp_path / "older").replace(chain(tmp_path))
     for _ in range(3):
+        clock.advance(POLICY_LOOK_SECONDS)
         assert site.bundle_hash == in_force
         assert may(site.current, person("cardiologist"), P.STUDY_QUERY, HEART)
     (alert,) = events.taken
@@ -318,10 +329,11 @@ def test_two_people(opened: Opener, events: Events) -> None:
     assert [event.facts["step"] for event in events.taken] == ["proposed", "refused", "applied"]
 
 
-def test_what_was_proposed_for_other_policies_is_proposed_again(opened: Opener) -> None:
+def test_what_was_proposed_for_other_policies_is_proposed_again(opened: Opener, clock: FakeClock) -> None:
     two, one = opened(two_persons=True), opened()
     proposal = two.propose(CARDIOLOGY, ANNA, "x")
     one.apply(OPEN, BERT, "meanwhile")
+    clock.advance(POLICY_LOOK_SECONDS)
     assert two.proposal() is None
     with pytest.raises(UsageError):
         two.approve(proposal.bundle, BERT)

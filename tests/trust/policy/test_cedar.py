@@ -240,14 +240,49 @@ def test_what_looks_equal_to_python_is_not_one_question() -> None:
     )
 
 
-def test_what_no_policy_looks_at_makes_no_new_question(policy: CedarPolicy) -> None:
-    for part in range(50):
-        assert may(policy, person("radiologist"), P.STUDY_QUERY, study(body_parts=frozenset({f"P{part}"})))
-    questions = {
-        policy.question(person("radiologist"), P.STUDY_QUERY, study(body_parts=frozenset({f"P{part}"})))
-        for part in range(50)
-    }
-    assert len(questions) == 1
+def test_what_no_policy_looks_at_and_nobody_names_makes_no_new_question() -> None:
+    policy = CedarPolicy.load(CLOCK)
+    who = person("technologist", devices=("device:ct1",))
+    for number in range(50):
+        mine, others = (
+            study(
+                body_parts=frozenset({f"P{number}"}),
+                sources=frozenset({f"device:x{number}", *own}),
+                institutions=frozenset({f"hospital {number}"}),
+            )
+            for own in (("device:ct1",), ())
+        )
+        assert may(policy, who, P.STUDY_QUERY, mine)
+        assert not may(policy, who, P.STUDY_QUERY, others)
+    assert len(policy._decisions) == 2
+
+
+@pytest.mark.parametrize(
+    ("condition", "names", "expected"),
+    [
+        ("resource.modalities.isEmpty()", (), True),
+        ("resource.modalities.isEmpty()", ("XX",), False),
+        ('resource.modalities == ["CT"]', ("CT",), True),
+        ('resource.modalities == ["CT"]', ("CT", "XX"), False),
+        ('["CT", "MR"].containsAll(resource.modalities)', ("CT",), True),
+        ('["CT", "MR"].containsAll(resource.modalities)', ("CT", "XX"), False),
+        ('resource.modalities.containsAll(["CT", "MR"])', ("CT", "MR", "XX"), True),
+        ("resource.modalities.containsAny(resource.body_parts)", ("XX",), True),
+        ("resource.modalities.containsAny(resource.body_parts)", ("YY",), False),
+        ("resource.modalities.contains(principal.workstation)", ("device:ws9", "XX"), True),
+        ("resource.modalities.containsAny(context.scopes)", ("study:query", "XX"), True),
+    ],
+)
+def test_names_that_are_told_as_one_are_told_apart_where_it_matters(
+    condition: str, names: tuple[str, ...], expected: bool
+) -> None:
+    policy = policy_of(
+        f'@id("x") permit (principal, action, resource is Leadglass::Study) when {{ {condition} }};'
+    )
+    who = person(circumstances=fresh(workstation="device:ws9", scopes=("study:query",)))
+    resource = study(modalities=frozenset(names), body_parts=frozenset({"XX"}))
+    for _ in range(2):
+        assert may(policy, who, P.STUDY_QUERY, resource) is expected
 
 
 # --- time ------------------------------------------------------------------------------------------------------
@@ -325,7 +360,9 @@ _ROLES = ("client", "export-officer", "head", "key-custodian", "operator", "radi
 _ROLES_MORE = ("referring-physician", "security-officer", "store", "technologist", "vendor-support", "x")
 _INCLUDES = {"head": ("radiologist",), "x": ("head", "key-custodian")}
 _WITH_INCLUDES = CedarPolicy(shipped_files(), SCHEMA, CLOCK, roles=own_roles(_INCLUDES))
-_some_devices = st.lists(st.sampled_from(("device:ct1", "device:mr1")), max_size=2, unique=True)
+_some_devices = st.lists(
+    st.sampled_from(("device:ct1", "device:mr1", "device:x1", "device:x2")), max_size=2, unique=True
+)
 _principals = st.builds(
     Principal,
     principal_id=st.sampled_from(("user:a", "device:ct1", "client:c", "operator:0")),

@@ -31,7 +31,7 @@ from leadglass.base.errors import (
     OutOfResources,
     UsageError,
 )
-from leadglass.base.limits import POLICY_VERSIONS_MAX
+from leadglass.base.limits import POLICY_LOOK_SECONDS, POLICY_VERSIONS_MAX
 from leadglass.trust.identity.authenticated_file import AuthenticatedFile, Stamp
 from leadglass.trust.identity.interfaces import FileAuthenticator
 from leadglass.trust.identity.models import Principal
@@ -146,6 +146,7 @@ class SitePolicy:
         self._minimum_version = minimum_version
         self._lock = threading.Lock()
         self._complained: Stamp | None = None
+        self._looked_at = -POLICY_LOOK_SECONDS
         self._listeners: list[Callable[[], None]] = []
         try:
             self._bundles.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -166,8 +167,12 @@ class SitePolicy:
 
     @property
     def current(self) -> CedarPolicy:
-        """What is in force: read anew when another process applied something."""
+        """What is in force: read anew within ``POLICY_LOOK_SECONDS`` when another process applied something."""
         held = self._in_force
+        moment = self._clock.monotonic()
+        if moment < self._looked_at + POLICY_LOOK_SECONDS:
+            return held.policy
+        self._looked_at = moment
         stamp = self._stamp()
         if stamp != held.stamp:
             self._reload(stamp)

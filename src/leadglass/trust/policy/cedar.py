@@ -108,7 +108,10 @@ class CedarPolicy:
             raise ConfigurationError(f"the policies do not fit their schema: {first}")
         self._lifted_by_step_up = frozenset(rule.rule_id for rule in self.rules.values() if rule.step_up)
         reads = frozenset[str]().union(*(rule.reads for rule in self.rules.values()))
-        self._questioner = Questioner(clock, time_zone, reads)
+        literals = frozenset[str]().union(*(rule.literals for rule in self.rules.values()))
+        crosses = any(rule.crosses for rule in self.rules.values())
+        self._questioner = Questioner(clock, time_zone, reads, None if crosses else literals)
+        self._in_full = Questioner(clock, time_zone, EVERYTHING, None)
         self._bundle_hash = bundle_hash(schema, files, entities)
         self._lock = threading.Lock()
         self._decisions: OrderedDict[Question, Decision] = OrderedDict()
@@ -149,8 +152,8 @@ class CedarPolicy:
         return decision
 
     def question(self, principal: Principal, permission: Permission, resource: Resource) -> Question:
-        """Return the question as it would be put now."""
-        return self._questioner.question(principal, permission, resource)
+        """Return the question of this moment with everything in it; ``decide`` leaves out what makes no difference."""
+        return self._in_full.question(principal, permission, resource)
 
     def answer(self, question: Question) -> Decision:
         """Ask the engine, not the memory.

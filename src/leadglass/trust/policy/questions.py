@@ -36,6 +36,8 @@ CIRCUMSTANCES: Final = (
 MFA_MINUTES: Final = (1, 2, 3, 4, 5, 10, 15, 20, 30, 45, 60, 120, 240, 480, 720, 1440)
 """Ages of a strong factor that policies can tell apart; rounded up, so a factor never looks fresher than it is."""
 _NEVER: Final = MFA_MINUTES[-1]
+_OTHER: Final = "\x00other"
+_OTHERS: Final = frozenset({_OTHER})
 _RESOURCE_ID: Final = "it"
 """A question is about one thing, told apart by its attributes; policies cannot name single objects."""
 
@@ -153,20 +155,35 @@ class Question(NamedTuple):
 
 
 class Questioner:
-    """Puts questions. What no policy looks at is told as nothing, so that it does not tell questions apart.
+    """Puts questions so that few differ: a site has ten thousand kinds of studies, and few verdicts on them.
+
+    What no policy looks at is told as nothing. Of a set of names that a resource carries, those that neither a policy
+    nor the principal names are told as one: there is no policy that could tell them apart, as the language compares
+    sets of names with names and sets, and does nothing else with them.
 
     Args:
         clock: for the age of factors and the hour.
         time_zone: of the site.
         reads: every attribute that some policy looks at, e.g. ``context.hour``.
+        literals: every name that some policy compares with; None where policies compare a resource with itself, so
+            that every name counts.
     """
 
-    def __init__(self, clock: Clock, time_zone: tzinfo, reads: frozenset[str]) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        time_zone: tzinfo,
+        reads: "frozenset[str] | _Everything",
+        literals: frozenset[str] | None,
+    ) -> None:
         self._clock = clock
         self._time_zone = time_zone
+        self._literals = None if literals is None or _OTHER in literals else literals
         # By the bare name: "has" and nested records may name an attribute without its variable.
-        self._reads = frozenset(name.rpartition(".")[2] for name in reads)
-        self._reads_hour = bool({"hour", "weekday"} & self._reads)
+        self._reads: Container[str] = (
+            frozenset(name.rpartition(".")[2] for name in reads) if isinstance(reads, frozenset) else reads
+        )
+        self._reads_hour = "hour" in self._reads or "weekday" in self._reads
         self._reads_address = "address" in self._reads
         self._reads_age = "mfa_minutes" in self._reads
         self._hour: tuple[int, int, int] = (-1, 0, 1)
@@ -193,7 +210,7 @@ class Questioner:
             ),
             permission,
             resource.kind,
-            self._attributes(resource.attributes) if resource.attributes else (),
+            self._attributes(principal, resource.attributes) if resource.attributes else (),
             (
                 here.zone,
                 here.posture,
@@ -212,14 +229,32 @@ class Questioner:
         )
 
     def _attributes(
-        self, attributes: Mapping[str, str | int | bool | frozenset[str]]
+        self, principal: Principal, attributes: Mapping[str, str | int | bool | frozenset[str]]
     ) -> tuple[tuple[str, str, Value], ...]:
         reads = self._reads
-        return tuple(
-            [
-                (name, type(value).__name__, value if name in reads else type(value)())
-                for name, value in attributes.items()
-            ]
+        named = self._named(principal)
+        told = list[tuple[str, str, Value]]()
+        for name, value in attributes.items():
+            kind = type(value)
+            if name not in reads:
+                told.append((name, kind.__name__, kind()))
+            elif named is None or not isinstance(value, frozenset) or value <= named:
+                told.append((name, kind.__name__, value))
+            else:
+                told.append((name, kind.__name__, (value & named) | _OTHERS))
+        return tuple(told)
+
+    def _named(self, principal: Principal) -> frozenset[str] | None:
+        """Return every name that the policies or the principal could compare with; None for all there are."""
+        if self._literals is None:
+            return None
+        here = principal.circumstances
+        return self._literals.union(
+            principal.devices,
+            principal.institutions,
+            here.scopes,
+            (principal.ae_title, principal.through, principal.kind, here.workstation, here.zone),
+            (here.posture, here.purpose, here.risk),
         )
 
     def _local(self, now: datetime) -> tuple[int, int]:

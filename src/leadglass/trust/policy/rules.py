@@ -37,6 +37,7 @@ class Rule:
         roles: that it names.
         actions: that it is about; empty for all.
         literals: strings it compares with.
+        crosses: it compares one attribute of a resource with another.
         about_role: whose it is: it says nothing of anybody else; empty: of everybody.
     """
 
@@ -50,6 +51,7 @@ class Rule:
     roles: frozenset[str]
     actions: frozenset[str]
     literals: frozenset[str]
+    crosses: bool
     about_role: str
 
 
@@ -106,6 +108,7 @@ def _rule(file: str, comment: str, text: str) -> Rule:
         roles=frozenset(uid.id for uid in uids if uid.type.basename == "Role"),
         actions=_scope_actions(policy.action),
         literals=frozenset(_literals(policy.clauses)),
+        crosses=_crosses(policy.clauses),
         about_role=_scope_role(policy.principal),
     )
 
@@ -153,6 +156,16 @@ def _literals(node: object) -> Iterator[str]:
         yield node.value
     for below in _below(node):
         yield from _literals(below)
+
+
+def _crosses(node: object) -> bool:
+    if isinstance(node, pst.BinaryOp) and node.op not in {"and", "or"}:
+        sides = [
+            any(name.startswith("resource.") for name in _reads(side)) for side in (node.left, node.right)
+        ]
+        if all(sides):
+            return True
+    return any(_crosses(below) for below in _below(node))
 
 
 def _below(node: object) -> Iterator[object]:
