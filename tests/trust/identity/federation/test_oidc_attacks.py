@@ -20,8 +20,8 @@ from leadglass.trust.identity.federation.models import (
     SignInBegun,
     SignInRefused,
 )
-from leadglass.trust.identity.federation.oidc import OIDCClient, ProviderMisbehaved
-from leadglass.trust.identity.federation.outbound import OutboundFailed
+from leadglass.trust.identity.federation.oidc import OIDCClient, Provider, ProviderMisbehaved
+from leadglass.trust.identity.federation.outbound import Outbound, OutboundFailed
 from leadglass.trust.identity.federation.pending import local_path
 from trust.identity.federation.authority import TestAuthority
 from trust.identity.federation.hostile_provider import HostileProvider, as_json, hostile_provider
@@ -205,6 +205,27 @@ def test_a_flood_of_unknown_keys_makes_no_flood_of_fetches(
         attempt = Attempt(site, provider, client)
         assert isinstance(attempt.finish(provider.sign(attempt.claims(), kid=str(number))), SignInRefused)
     assert provider.asked.count("/keys") == 1
+
+
+def test_a_provider_that_is_away_holds_up_nobody(site: OpenIDSite) -> None:
+    """One question fails; whoever comes within five seconds is told so at once."""
+    asked: list[str] = []
+
+    def resolve(host: str, _port: int) -> list[str]:
+        asked.append(host)
+        return []
+
+    provider = Provider(
+        "https://idp.example", Outbound("https://idp.example", OutboundOptions(), resolve), site.clock
+    )
+    for _ in range(10):
+        with pytest.raises(OutboundFailed):
+            provider.metadata()
+    assert len(asked) == 1
+    site.clock.advance(5)
+    with pytest.raises(OutboundFailed):
+        provider.metadata()
+    assert len(asked) == 2
 
 
 @pytest.mark.parametrize(

@@ -168,7 +168,7 @@ class Directory:
             return SignInRefused("the password is empty or too long")
         if not name or len(name) > _NAME_CHARACTERS_MAX or not name.isprintable():
             return SignInRefused("the name is empty, too long or not printable")
-        with self._service() as connection:
+        with self.service() as connection:
             found = self.find(connection, name)  # (2)
             if len(found) != 1:
                 # A bind all the same, to nobody: how long the answer takes must not tell who exists.
@@ -192,14 +192,16 @@ class Directory:
             )
 
     @contextmanager
-    def _service(self) -> Generator[ldap3.Connection, None, None]:
+    def service(self) -> Generator[ldap3.Connection, None, None]:
+        """Give a connection bound as the service account.
+
+        Raises:
+            DirectoryFailed: there is none, or the directory refuses the account.
+        """
         with self._connected(self._settings.bind_dn, self._password) as (connection, result):
             if result != _SUCCESS:
                 raise DirectoryFailed(Failure.BIND, "the directory refuses the service account")
             yield connection
-
-    service = _service
-    """A connection bound as the service account; the self-test searches with it."""
 
     def _proves(self, distinguished_name: str, password: Secret) -> bool:
         with self._connected(distinguished_name, password) as (_, result):

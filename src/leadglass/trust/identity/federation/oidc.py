@@ -25,6 +25,7 @@ from leadglass.base.limits import (
     DISCOVERY_SECONDS,
     GROUPS_MAX,
     KEYS_REFRESH_SECONDS_MIN,
+    PROVIDER_RETRY_SECONDS,
     SIGN_IN_SECONDS_MAX,
 )
 from leadglass.trust.identity import jose
@@ -37,7 +38,7 @@ from leadglass.trust.identity.federation.models import (
     SignInBegun,
     SignInRefused,
 )
-from leadglass.trust.identity.federation.outbound import Answer, Outbound
+from leadglass.trust.identity.federation.outbound import Answer, Outbound, OutboundFailed
 from leadglass.trust.identity.federation.pending import local_path
 from leadglass.trust.identity.federation.secret_file import read_secret_file
 from leadglass.trust.identity.replay import ReplayMemory
@@ -130,6 +131,19 @@ class Provider:
         self._lock = threading.Lock()
         self._metadata: tuple[float, ProviderMetadata] | None = None
         self._keys: tuple[float, jose.KeySet] | None = None
+        self._failed: tuple[float, OutboundFailed] | None = None
+
+    def _ask(self, url: str) -> Answer:
+        """Ask, unless that failed a moment ago; only under the lock."""
+        if self._failed is not None and self._clock.monotonic() - self._failed[0] < PROVIDER_RETRY_SECONDS:
+            raise OutboundFailed(self._failed[1].failure, str(self._failed[1]))
+        try:
+            answer = self._outbound.get(url)
+        except OutboundFailed as error:
+            self._failed = (self._clock.monotonic(), error)
+            raise
+        self._failed = None
+        return answer
 
     def metadata(self) -> ProviderMetadata:
         """Return the discovery document.
@@ -146,7 +160,7 @@ class Provider:
 
     def _discover(self) -> ProviderMetadata:
         # Discovery 4.1: a path of the issuer stays in front.
-        answer = self._outbound.get(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
+        answer = self._ask(self._issuer.rstrip("/") + "/.well-known/openid-configuration")
         if answer.status != 200:
             raise ProviderMisbehaved(f"the discovery document is answered with status {answer.status}")
         try:
@@ -186,7 +200,7 @@ class Provider:
             return self._keys[1]
 
     def _fetch_keys(self, metadata: ProviderMetadata) -> jose.KeySet:
-        answer = self._outbound.get(metadata.jwks_uri)
+        answer = self._ask(metadata.jwks_uri)
         if answer.status != 200:
             raise ProviderMisbehaved(f"the keys are answered with status {answer.status}")
         try:
