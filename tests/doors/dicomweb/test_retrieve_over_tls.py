@@ -15,9 +15,10 @@ from doors.dicomweb.web_room import services_of
 from doors.https.running import TOKEN, Running, running
 from leadglass.doors.dicomweb import rendered, wado, wado_uri
 from leadglass.doors.dicomweb.services import Services
+from leadglass.doors.https.endpoints import Endpoint
 
 
-def retrieve(services: Services) -> list[wado.Endpoint]:
+def retrieve(services: Services) -> list[Endpoint]:
     return [*wado.endpoints(services), *rendered.endpoints(services), *wado_uri.endpoints(services)]
 
 
