@@ -179,7 +179,7 @@ def test_buckets_of_many_addresses_are_bounded() -> None:
     buckets = AddressBuckets(FakeClock())
     for n in range(20_000):
         buckets.take(f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}")
-    assert len(buckets._levels) <= 16_384
+    assert len(buckets._levels) <= 16_384  # pyright: ignore[reportPrivateUsage]
 
 
 def test_one_network_does_not_get_more_by_many_addresses() -> None:

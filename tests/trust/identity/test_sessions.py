@@ -9,7 +9,14 @@ import pytest
 from fake_clock import FakeClock
 from leadglass.base.secret import Secret
 from leadglass.trust.identity import events
-from leadglass.trust.identity.models import NotAuthenticated, Origin, Presented, Principal, SignedIn
+from leadglass.trust.identity.models import (
+    NotAuthenticated,
+    Origin,
+    Presented,
+    Principal,
+    SecondFactorNeeded,
+    SignedIn,
+)
 from leadglass.trust.identity.sessions import SessionRules
 from trust.identity.identity_site import (
     ADMINISTRATORS,
@@ -89,8 +96,9 @@ def test_an_idle_session_locks_on_site_and_ends_elsewhere(
     assert alive(site, opened)
 
     seed = site.enrol_totp("jdoe")
-    outcome = site.sign_in.begin("jdoe", PASSWORD, THERE)
-    away = site.sign_in.finish_totp(outcome.pending, site.code(seed), THERE)  # type: ignore[union-attr]
+    begun = site.sign_in.begin("jdoe", PASSWORD, THERE)
+    assert isinstance(begun, SecondFactorNeeded)
+    away = site.sign_in.finish_totp(begun.pending, site.code(seed), THERE)
     assert isinstance(away, SignedIn)
     clock.advance(299)
     assert alive(site, away, THERE)
@@ -168,8 +176,9 @@ def test_the_oldest_of_too_many_sessions_ends(site: IdentitySite, clock: FakeClo
     seed = site.enrol_totp("admin")
     sessions: list[SignedIn] = []
     for _ in range(2):
-        pending = site.sign_in.begin("admin", PASSWORD, HERE).pending  # type: ignore[union-attr]
-        outcome = site.sign_in.finish_totp(pending, site.code(seed), HERE)
+        begun = site.sign_in.begin("admin", PASSWORD, HERE)
+        assert isinstance(begun, SecondFactorNeeded)
+        outcome = site.sign_in.finish_totp(begun.pending, site.code(seed), HERE)
         assert isinstance(outcome, SignedIn)
         sessions.append(outcome)
         clock.advance(30)

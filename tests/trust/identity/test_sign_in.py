@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fake_clock import FakeClock
-from leadglass.base.errors import AuditUnavailable
+from leadglass.base.errors import AuditUnavailable, UsageError
 from leadglass.base.secret import Secret
 from leadglass.trust.identity import events
 from leadglass.trust.identity.models import (
@@ -215,6 +215,22 @@ def test_setting_a_password_ends_the_sessions_of_who_knew_the_old_one(site: Iden
     assert site.sessions.get(thief.session.session_id) is None
 
 
+def test_somebody_changes_their_own_password_with_the_old_one(site: IdentitySite) -> None:
+    site.person("jdoe", "radiologist")
+    mine, other = site.signed_in("jdoe"), site.signed_in("jdoe", THERE_ON_SITE)
+    new = Secret(b"something that is new here")
+    refused = site.sign_in.change_own_password(mine.token, WRONG, new, HERE)
+    assert isinstance(refused, SignInRefused)
+    with pytest.raises(UsageError):
+        site.sign_in.change_own_password(mine.token, PASSWORD, Secret(b"short"), HERE)
+    done = site.sign_in.change_own_password(mine.token, PASSWORD, new, HERE)
+    assert isinstance(done, SignedIn)
+    assert done.token.reveal() != mine.token.reveal()
+    assert [s.session_id for s in site.sessions.of("jdoe")] == [mine.session.session_id]
+    assert site.sessions.get(other.session.session_id) is None
+    assert isinstance(site.sign_in.begin("jdoe", new, HERE), SignedIn)
+
+
 THERE_ON_SITE = Origin(address="10.200.0.9")
 
 
@@ -295,13 +311,11 @@ def test_of_two_that_show_the_same_code_at_once_one_gets_in(site: IdentitySite) 
     site.person("jdoe", "radiologist")
     seed = site.enrol_totp("jdoe")
     for _ in range(5):
-        pendings = iter([second(site.sign_in.begin("jdoe", PASSWORD, HERE)).pending for _ in range(2)])
-        code, lock = site.code(seed), threading.Lock()
+        pendings = [second(site.sign_in.begin("jdoe", PASSWORD, HERE)).pending for _ in range(2)]
+        code = site.code(seed)
 
-        def show(pendings: object = pendings, code: str = code, lock: threading.Lock = lock) -> object:
-            with lock:
-                pending = next(pendings)  # type: ignore[call-overload]  # an iterator
-            return site.sign_in.finish_totp(pending, code, HERE)
+        def show(pendings: list[Secret] = pendings, code: str = code) -> object:
+            return site.sign_in.finish_totp(pendings.pop(), code, HERE)
 
         outcomes = in_two_threads(show)
         assert sorted(type(outcome).__name__ for outcome in outcomes) == ["SignInRefused", "SignedIn"]

@@ -320,6 +320,29 @@ class SignInService:
             self._accounts.change(account.account_id, origin, must_change=False)
         self._sessions.end_all(account.account_id, origin, "password changed", but=keep_session)
 
+    def change_own_password(self, token: Secret, old: Secret, new: Secret, origin: Origin) -> SignInOutcome:
+        """Change one's own password with the old one; the token is rotated, the account's other sessions end.
+
+        Raises:
+            UsageError: the new one has problems, in words for the person.
+            AuditUnavailable: it was not put on record; nothing happened.
+        """
+        session = self._session(token, origin)
+        account = None if session is None else self._account_of(session)
+        if session is None or account is None:
+            return _REFUSED
+        place = self._place(origin)
+        throttled = self._throttle.check(account.account_id, origin, place.workstation, known=True)
+        if throttled is not None:
+            return self._throttled(origin, "too many failures of this account", throttled.retry_after)
+        verdict = self._passwords.verify(account.account_id, old, usable=True, with_factor=True)
+        if verdict is None:
+            return _BUSY
+        if not verdict.right:
+            return self._failed(account.account_id, account, origin, place, "password is wrong")
+        self.set_password(account, new, origin, keep_session=session.facts.session_id)
+        return self._renewed(session, ("pwd",), origin, authenticated=True)
+
     def redeem(self, token: Secret, password: Secret, origin: Origin) -> bool:
         """Redeem an invitation: set the password, end the account's sessions, forget its failures.
 
