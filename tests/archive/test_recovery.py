@@ -8,7 +8,7 @@ import pytest
 from archive.room import EXPLICIT, OPERATOR, READER, Room, find_query, image, killed, store
 from leadglass.base.errors import DuplicateObject
 from leadglass.base.ids import UID
-from leadglass.store.index.interfaces import InstanceRecord
+from leadglass.store.index.interfaces import InstanceRecord, StudyFacts, Subject
 from leadglass.trust.audit.interfaces import EventCode
 
 
@@ -223,3 +223,21 @@ def test_the_log_is_read_once_for_many_packs(
     assert (report.packs, report.rows_added, report.events_added) == (7, 7, 0)
     assert readings == 1
     assert rows(room) == before
+
+
+def test_outlines_and_sources_are_made_again_from_the_packs(room: Room) -> None:
+    one = image(pixels=300_000)
+    room.store(one)
+    room.writer.barrier()
+
+    def described() -> tuple[list[bytes], StudyFacts]:
+        record = room.index.lookup(UID(one.instance))
+        assert record is not None
+        facts = room.index.facts([UID(one.study)], Subject("user:nobody"))
+        return room.index.outlines([record]), facts[UID(one.study)]
+
+    before = described()
+    assert before[0] != [b""]
+    assert before[1].sources == {"device:ct1"}
+    room.recovery.rebuild(OPERATOR, lambda _done, _total: None)
+    assert described() == before
