@@ -91,6 +91,7 @@ def test_every_refusal_is_the_same_value(site: IdentitySite) -> None:
     assert all(name not in str(event.facts) for event, name in zip(failures, names, strict=True) if name)
 
 
+@pytest.mark.slow
 def test_known_and_unknown_names_take_the_same_time(tmp_path: Path, clock: FakeClock) -> None:
     """Argon2id at its real cost; processor time, because other processes on the machine do not add to that."""
     site = IdentitySite(tmp_path, clock)
