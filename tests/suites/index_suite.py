@@ -75,10 +75,11 @@ class Maker:
         study: str = "1",
         series: str = "1",
         instance: str = "",
-        source: str = "",
-        outline: bytes = b"",
         **attributes: str | int | bytes,
     ) -> IndexEntry:
+        """Return an entry; ``source`` and ``outline`` are those of the entry, all others are attributes."""
+        source, outline = str(attributes.pop("source", "")), attributes.pop("outline", b"")
+        assert isinstance(outline, bytes)
         self._count += 1
         study_uid = UID(f"1.2.826.0.1.{study}")
         identity = ObjectIdentity(
