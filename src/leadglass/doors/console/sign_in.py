@@ -355,12 +355,14 @@ def endpoints(services: SignInServices) -> list[Endpoint]:
     """Return the endpoints of signing in, and of one's own session."""
     way, mine = SignInDoor(services), SessionDoor(services)
 
-    def public(path: str, handler: Handler, summary: str, body: type | None = None) -> Endpoint:
+    def public(
+        path: str, handler: Handler, summary: str, body: type | None = None, *, ok: str = "200"
+    ) -> Endpoint:
         return Endpoint(
             "POST",
             BASE + path,
             handler,
-            described(summary, _TAG, body, public=True),
+            described(summary, _TAG, body, ok=ok, public=True),
             public=True,
             unsafe_cross_site=False,
             body_bytes_max=64 * 1024,
@@ -387,6 +389,14 @@ def endpoints(services: SignInServices) -> list[Endpoint]:
         public("/sign-in/recovery-code", way.finish_recovery_code, "Show a recovery code", _Code),
         public(
             "/sign-in/password", way.change_password, "Set the new password that is asked for", _NewPassword
+        ),
+        public("/invitation", way.redeem, "Set a password with an invitation", _Invitation, ok="204"),
+        public(
+            "/first-administrator",
+            way.redeem_first,
+            "Be the first administrator, with the token of the machine's console",
+            _FirstAdministrator,
+            ok="204",
         ),
         public(
             "/unlock/password", way.unlock_password, "Open a locked session with the password", _NewPassword
