@@ -614,7 +614,8 @@ def _decided_by_index(key: Key) -> bool:
     if key.keyword == "StudyInstanceUID":
         return isinstance(key.match, UIDList)
     if key.keyword == "StudyDate":
-        return isinstance(key.match, Range)
+        # Open at both ends it narrows nothing, and still asks that there be a date.
+        return isinstance(key.match, Range) and bool(key.match.low or key.match.high)
     if key.keyword == "ModalitiesInStudy":
         return isinstance(key.match, Single) or (
             isinstance(key.match, AnyOf) and all(isinstance(one, Single) for one in key.match.matches)
