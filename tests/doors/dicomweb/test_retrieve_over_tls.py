@@ -9,13 +9,14 @@ import pytest
 import requests
 from dicomweb_client.api import DICOMwebClient
 
-from archive.room import Room
+from archive.room import Room, facts
 from doors.dicomweb.pictures import JPEG, picture
 from doors.dicomweb.web_room import services_of
 from doors.https.running import TOKEN, Running, running
 from leadglass.doors.dicomweb import rendered, wado, wado_uri
 from leadglass.doors.dicomweb.services import Services
 from leadglass.doors.https.endpoints import Endpoint
+from leadglass.trust.audit.interfaces import EventCode
 
 
 def retrieve(services: Services) -> list[Endpoint]:
@@ -89,6 +90,24 @@ def test_damage_in_the_middle_is_never_a_whole_answer(served: Served) -> None:
     pack.write_bytes(octets)
     with pytest.raises((http.client.IncompleteRead, ConnectionError)):
         served.server.request("GET", images[0].study_path)
+
+
+def test_one_connection_carries_many_answers_and_each_is_on_record_as_whole(served: Served) -> None:
+    """Who counts octets asks again as soon as the last has come, before we have closed our files."""
+    images = [picture(number, size=700) for number in range(1, 21)]
+    served.room.store(*images)
+    connection = http.client.HTTPSConnection(
+        "localhost", served.server.server.port, context=served.server.context(), timeout=20
+    )
+    headers = {"Authorization": f"Bearer {TOKEN}", "Accept": "application/dicom"}
+    for image in images:
+        connection.request("GET", image.path, headers=headers)
+        answer = connection.getresponse()
+        assert answer.read().endswith(image.dataset)
+    connection.close()
+    served.server.server.stop(2.0)
+    ended = [facts(entry) for entry in served.room.entries(EventCode.RETRIEVE_ENDED)]
+    assert [(one["completed"], one["failed"], one["cancelled"]) for one in ended] == [(1, 0, False)] * 20
 
 
 def test_what_cannot_be_decoded_is_406_before_the_first_octet(served: Served) -> None:

@@ -104,7 +104,10 @@ class _Stream(Response):
         self.media_type = media_type
         self.background = None
         self.init_headers(headers)
-        if headers is None or "content-length" not in {name.lower() for name in headers}:
+        length = {name.lower(): value for name, value in (headers or {}).items()}.get("content-length")
+        self._left = None if length is None else int(length)
+        self._ended = False
+        if length is None:
             # Response sets the length of its (empty) body; ours is not known yet.
             self.raw_headers = [pair for pair in self.raw_headers if pair[0] != b"content-length"]
         self._iterator = iterator
@@ -129,9 +132,10 @@ class _Stream(Response):
                 await send(start)
                 watcher = asyncio.create_task(self._watch(receive))
                 await self._send(first, send)
-            if not self._gone:
+            if not self._ended and not self._gone:
                 await send({"type": "http.response.body", "body": b"", "more_body": False})
-                complete = True
+                self._ended = True
+            complete = self._ended
         finally:
             if watcher is not None:
                 watcher.cancel()
@@ -143,10 +147,18 @@ class _Stream(Response):
             following = asyncio.ensure_future(in_thread(self._pieces, STREAM_AHEAD_BYTES))
             try:
                 for piece in pieces:
-                    await send({"type": "http.response.body", "body": piece, "more_body": True})
+                    self._ended = self._is_last(piece)
+                    await send({"type": "http.response.body", "body": piece, "more_body": not self._ended})
             finally:
                 # Waited for in any case: the iterator must not be closed while a thread is inside it.
                 pieces = await _shielded(following)
+
+    def _is_last(self, piece: Piece) -> bool:
+        """Tell whether the promised length is reached: whoever counts asks again at once, and has waited as they must."""
+        if self._left is None:
+            return False
+        self._left -= len(piece)
+        return self._left == 0
 
     async def _watch(self, receive: Receive) -> None:
         while (await receive())["type"] != "http.disconnect":
