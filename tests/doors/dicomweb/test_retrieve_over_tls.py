@@ -43,8 +43,6 @@ def served(room: Room, tmp_path: Path) -> Iterator[Served]:
         session.headers["Authorization"] = f"Bearer {TOKEN}"
         url = f"https://localhost:{server.server.port}/dicom-web"
         client = DICOMwebClient(url, session=session)
-        # It names the host without its port (RFC 9110 7.2 asks for both), and we are known by both.
-        client.host = server.host
         yield Served(room, server, client)
         session.close()
 

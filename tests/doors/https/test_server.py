@@ -10,10 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 
 from doors.https.running import NAMES, PIECE, TOKEN, Running, read_to_end, running
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import STREAM_AHEAD_BYTES, STREAM_PIECE_BYTES
+from leadglass.doors.https.endpoints import Endpoint
 from leadglass.doors.https.openapi import document
 from leadglass.doors.https.options import HTTPSOptions
 from leadglass.doors.https.server import HTTPSServer
@@ -182,9 +185,34 @@ def test_who_is_not_signed_in_cannot_tell_what_exists(site: Running, token: str)
 
 def test_a_name_that_is_not_ours_is_refused(site: Running) -> None:
     """DNS rebinding: a page of evil.example that a browser believes to be at our address."""
-    for host in ("evil.example", f"evil.example:{site.server.port}", "localhost", "localhost:1"):
+    for host in ("evil.example", f"evil.example:{site.server.port}", "localhost:1", "localhost:"):
         assert site.request("GET", "/healthz", headers={"Host": host}).status == 421
     assert site.request("GET", "/healthz", headers={"Host": f"LOCALHOST:{site.server.port}"}).status == 200
+
+
+@pytest.mark.parametrize("public_port", [0, 443, 8443])
+def test_a_name_without_a_port_is_ours_and_urls_have_the_port(tmp_path: Path, public_port: int) -> None:
+    """dicomweb-client leaves it out. Source: RFC 9110 7.2."""
+
+    async def own_url(request: Request) -> Response:
+        return PlainTextResponse(str(request.url))
+
+    endpoint = Endpoint("GET", "/own-url", own_url, {"summary": "Its own URL"})
+    options = HTTPSOptions(NAMES, public_port=public_port)
+    with running(tmp_path, options=options, endpoints=[endpoint]) as site:
+        port = public_port or site.server.port
+        seen = "https://localhost/own-url" if port == 443 else f"https://localhost:{port}/own-url"
+        for given in ("localhost", "LocalHost"):
+            assert site.request("GET", "/own-url", headers={"Host": given}).body.decode() == seen
+        inside = f"localhost:{site.server.port}"
+        assert (
+            site.request("GET", "/own-url", headers={"Host": inside}).body.decode()
+            == f"https://{inside}/own-url"
+        )
+        page = {"Host": "localhost", "Origin": seen.removesuffix("/own-url")}
+        assert site.request("POST", "/change", b"1", headers=page).status == 200
+        page["Origin"] = "https://localhost:1"
+        assert site.request("POST", "/change", b"1", headers=page).status == 403
 
 
 def test_nothing_is_compressed(site: Running) -> None:

@@ -212,11 +212,12 @@ class Gate:
         self._standing = standing
         self._on_failure = on_failure
         self._proxies = TrustedProxies(options.proxies, options.proxy_header)
-        ports = {own_port, options.public_port or own_port}
+        public_port = options.public_port or own_port
         names = {f"[{name}]" if ":" in name else name.lower() for name in options.names}
-        self._hosts = {f"{name}:{port}" for name in names for port in ports}
-        if 443 in ports:
-            self._hosts |= names
+        # A client may leave out the port. Then it is ours, and URLs in answers are made with it.
+        self._hosts = {name: name if public_port == 443 else f"{name}:{public_port}" for name in names}
+        for port in (own_port, public_port):
+            self._hosts |= {f"{name}:{port}": f"{name}:{port}" for name in names}
         self._origins = frozenset(options.origins)
         rates = options.rates
         self._by_address = Buckets(rates.address, clock)
@@ -261,13 +262,21 @@ class Gate:
         peer = scope["client"][0] if scope.get("client") else ""
         visit.address = scope[ADDRESS_KEY] = self._proxies.client_of(peer, scope["headers"])
         self._check_rate_of_address(visit)
-        if headers.get("host", "").lower() not in self._hosts:
+        host = self._hosts.get(headers.get("host", "").lower())
+        if host is None:
             self._note("called by a name that is not ours", visit)
             raise RequestRefused(
                 "this server is not known under the name in the Host header",
                 hint="call it by one of the names in its settings",
                 http_status=421,
             )
+        visit.host = host
+        if host != headers["host"]:
+            # What mints absolute URLs reads it from there.
+            scope["headers"] = [
+                (name, host.encode("latin-1") if name == b"host" else value)
+                for name, value in scope["headers"]
+            ]
         if headers.get("content-encoding", "identity").lower() not in {"", "identity"}:
             self._note("a compressed request", visit)
             raise RequestRefused("compressed requests are not accepted", http_status=415)
@@ -326,7 +335,7 @@ class Gate:
         headers = visit.headers
         origin, site = headers.get("origin"), headers.get("sec-fetch-site")
         if origin is not None:
-            ours = origin == f"https://{headers['host'].lower()}" or origin in self._origins
+            ours = origin == f"https://{visit.host}" or origin in self._origins
         else:
             ours = site in {None, "same-origin", "none"}
         if ours and _cookie(headers) is not None:
@@ -496,13 +505,14 @@ class Gate:
 class _Visit:
     """What is known of one request so far."""
 
-    __slots__ = ("address", "correlation_id", "headers", "principal", "public", "scope", "template")
+    __slots__ = ("address", "correlation_id", "headers", "host", "principal", "public", "scope", "template")
 
     def __init__(self, scope: Scope, headers: Mapping[str, str], correlation_id: str) -> None:
         self.scope = scope
         self.headers = headers
         self.correlation_id = correlation_id
         self.address = ""
+        self.host = ""
         self.template = ""
         self.principal: Principal | None = None
         self.public = False  # and counted as such
