@@ -147,6 +147,18 @@ def test_all_keys_of_one_item_are_met_by_the_same_item() -> None:
     assert answer({code: "C1", scheme: "Y"}) is None
 
 
+def test_an_item_of_empty_keys_excludes_nobody() -> None:
+    """Also not an object that has no such sequence. Source: PS3.4 C.2.2.2.3, C.2.2.2.6."""
+    absent = "PatientSpeciesCodeSequence.CodeValue"
+    nested = "PatientSpeciesCodeSequence.EquivalentCodeSequence.CodeValue"
+    for keys in ({absent: ""}, {absent: "*"}, {nested: ""}, {absent: "", nested: ""}):
+        response = answer(keys)
+        assert response is not None
+        assert response["PatientSpeciesCodeSequence"] == []
+    assert answer({absent: "", nested: "C1"}) is None
+    assert answer({"ProcedureCodeSequence.CodeValue": ""}) is not None
+
+
 def test_a_response_has_what_was_asked_what_identifies_and_where_to_get_it() -> None:
     given = {
         "PatientName": "*",

@@ -68,9 +68,7 @@ class Responder:
         self._keys = query.keys
         self._transfer_syntax_uid = transfer_syntax_uid or query.transfer_syntax_uid
         self._tests = tuple(
-            _Test(key)
-            for key in query.keys
-            if is_supported(key, query.level) and not isinstance(key.match, Universal)
+            _Test(key) for key in query.keys if is_supported(key, query.level) and _demands(key)
         )
         self._fixed = _fixed_elements(query, retrieve_ae_title)
         fixed = {element.tag for element in self._fixed}
@@ -154,7 +152,7 @@ class _Test:
         self._name: match.NamePattern | match.FuzzyNamePattern | None = None
         demanded = key.match
         if isinstance(demanded, SequenceMatch):
-            self._nested = tuple(_Test(k) for k in demanded.keys if not isinstance(k.match, Universal))
+            self._nested = tuple(_Test(k) for k in demanded.keys if _demands(k))
         elif isinstance(demanded, (Single, Wildcard)) and key.vr == "PN":
             text = demanded.value if isinstance(demanded, Single) else demanded.pattern
             self._name = match.NamePattern(text)
@@ -204,6 +202,16 @@ class _Test:
             return True
         vr = self._key.vr
         return (vr in {"DS", "IS"} or vr in values.NUMBER_FORMATS) and match.numbers_equal(key, value)
+
+
+def _demands(key: Key) -> bool:
+    """Tell whether anything fails to meet ``key``; an item of which nothing is demanded is met by no item too.
+
+    Source: PS3.4 C.2.2.2.3, C.2.2.2.6.
+    """
+    if isinstance(key.match, SequenceMatch):
+        return any(map(_demands, key.match.keys))
+    return not isinstance(key.match, Universal)
 
 
 def _is_identified_by(query: Query, level: Level) -> bool:
