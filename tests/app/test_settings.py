@@ -8,8 +8,13 @@ from hypothesis import strategies as st
 
 from leadglass.app.config.settings import (
     DimseSettings,
+    DirectorySection,
+    GroupRoles,
+    IdentitySettings,
     IndexSettings,
     KeySettings,
+    OpenIDSection,
+    SAMLSection,
     Settings,
     SiteSettings,
     UserSettings,
@@ -20,6 +25,11 @@ from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import ASSOCIATIONS_MAX
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
+WORDS = TEXT.filter(bool)
+LISTS = st.lists(TEXT, max_size=3).map(tuple)
+RULES = st.lists(
+    st.builds(GroupRoles, group=WORDS, roles=st.lists(TEXT, min_size=1, max_size=2).map(tuple)), max_size=2
+).map(tuple)
 UIDS = st.lists(st.integers(1, 999).map(lambda n: f"1.2.{n}"), max_size=3).map(tuple)
 SETTINGS = st.builds(
     Settings,
@@ -48,6 +58,29 @@ SETTINGS = st.builds(
             token_keys=TEXT.filter(bool),
             token_binding_required=st.booleans(),
         ),
+    ),
+    identity=st.builds(IdentitySettings, make_accounts=st.booleans(), second_factor_always=st.booleans()),
+    oidc=st.just(OpenIDSection())
+    | st.builds(
+        OpenIDSection,
+        issuer=WORDS,
+        client_id=WORDS,
+        private_key_file=WORDS,
+        client_secret_file=TEXT,
+        userinfo=st.booleans(),
+        hosts=LISTS,
+        skew_seconds=st.integers(0, 300),
+        rule=RULES,
+    ),
+    saml=st.just(SAMLSection()) | st.builds(SAMLSection, metadata_file=WORDS, multi_factor=LISTS, rule=RULES),
+    ldap=st.just(DirectorySection())
+    | st.builds(
+        DirectorySection,
+        url=WORDS,
+        bind_dn=TEXT,
+        group_search=st.sampled_from(["member-of", "group-entries", "active-directory-nested"]),
+        seconds=st.integers(1, 30),
+        rule=RULES,
     ),
 )
 
@@ -87,6 +120,17 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
         ('[keys]\nprovider = "hsm"', "provider"),
         ('[index]\nurl = "mysql://x"', "index.url"),
         ('[users]\ntoken_issuer = "https://idp"', "users.token_issuer"),
+        ('[oidc]\nclient_id = "x"', "oidc.issuer"),
+        ('[oidc]\nissuer = "https://idp"', "oidc.private_key_file"),
+        (
+            '[oidc]\nissuer = "https://idp"\nclient_id = "x"\nprivate_key_file = "k"\nskew_seconds = 301',
+            "oidc.skew_seconds",
+        ),
+        ('[oidc]\nclient_secret = "not here"', "client_secret"),
+        ('[saml]\nentity_id = "x"', "saml.metadata_file"),
+        ('[saml]\nmetadata_file = "x"\n[[saml.rule]]\ngroup = "g"\nroles = []', "saml.rule"),
+        ('[ldap]\nuser_base = "dc=x"', "ldap.url"),
+        ('[ldap]\nurl = "ldaps://x"\nseconds = 0', "ldap.seconds"),
         ("not toml", "leadglass.toml"),
     ],
 )
@@ -105,3 +149,33 @@ def test_files_that_cannot_be_read(tmp_path: Path) -> None:
     (tmp_path / "latin.toml").write_bytes(b"[site]\nname = '\xff'")
     with pytest.raises(ConfigurationError):
         load_settings(tmp_path / "latin.toml")
+
+
+def test_rules_are_read_from_tables(tmp_path: Path) -> None:
+    text = """
+[saml]
+metadata_file = "idp.xml"
+[[saml.rule]]
+group = "radiology"
+roles = ["radiologist"]
+[[saml.rule]]
+group = "cn=desk,dc=example"
+roles = ["technologist", "export-officer"]
+"""
+    assert load(tmp_path, text).saml.rule == (
+        GroupRoles("radiology", ("radiologist",)),
+        GroupRoles("cn=desk,dc=example", ("technologist", "export-officer")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "origin"),
+    [
+        ("", "https://localhost:8443"),
+        ('[site]\nnames = ["pacs.example"]\n[web]\nport = 443', "https://pacs.example"),
+        ('[site]\nnames = ["pacs.example"]\n[web]\npublic_port = 443', "https://pacs.example"),
+        ('[site]\nnames = ["::1"]', "https://[::1]:8443"),
+    ],
+)
+def test_the_origin_is_what_browsers_see(tmp_path: Path, text: str, origin: str) -> None:
+    assert load(tmp_path, text).origin == origin

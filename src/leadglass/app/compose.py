@@ -20,10 +20,12 @@ from leadglass import __version__
 from leadglass.app.clock import SystemClock
 from leadglass.app.config import Settings, load_settings
 from leadglass.app.config.settings import render_settings
+from leadglass.app.federation import federation_settings
 from leadglass.app.identity import Identity, IdentityKeys, IdentityOptions, open_identity
 from leadglass.app.site import SiteLock, SitePaths
 from leadglass.archive.access import Access
 from leadglass.archive.administration.people import People
+from leadglass.archive.administration.services import SCOPES, ServiceClients
 from leadglass.archive.commitment import Commitment
 from leadglass.archive.deletion import Deletions
 from leadglass.archive.disclosure import Disclosures
@@ -61,11 +63,12 @@ from leadglass.trust.certs.passcode import Argon2Passcodes
 from leadglass.trust.certs.renewal import make_node_certificate, open_node_certificate
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
+from leadglass.trust.identity.federation.service import Federation, open_federation
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
 from leadglass.trust.identity.sessions import SessionRules
-from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES
+from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES, SignInPolicy
 from leadglass.trust.identity.user_identity import UserIdentityService
 from leadglass.trust.keys.interfaces import KeyEncryptionProvider
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
@@ -116,6 +119,7 @@ class Node:
     credentials: NodeCredentials
     registry: DeviceRegistry
     identity: Identity
+    federation: Federation
     user_identity: UserIdentityService
     passcodes: Argon2Passcodes
     audit: FileAuditLog
@@ -135,6 +139,7 @@ class Node:
     relations: RelationKeeper
     worklist: Worklist
     people: People
+    services: ServiceClients
     transcoder: ProcessTranscoder
     lock: SiteLock
     recovered: RecoveryReport
@@ -235,6 +240,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
     )
     passcodes = Argon2Passcodes()
+    federation = open_federation(federation_settings(paths.root, settings), clock)
     identity = open_identity(
         paths.identity,
         IdentityKeys(
@@ -245,7 +251,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         passcodes,
         clock,
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
-        options=_identity_options(paths, settings),
+        options=_identity_options(paths, settings, federation),
     )
     access = Access(
         CedarPolicy.load(clock, time_zone=ZoneInfo(settings.policy.time_zone)),
@@ -283,6 +289,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         credentials=credentials,
         registry=registry,
         identity=identity,
+        federation=federation,
         user_identity=UserIdentityService(
             identity.accounts, identity.passwords, passcodes, _token_verifier(paths, settings, clock), clock
         ),
@@ -312,6 +319,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
             identity.sessions,
             identity.throttle.reset,
         ),
+        services=ServiceClients(access, identity.clients, identity.tokens),
         transcoder=transcoder,
         lock=lock,
         recovered=recovered,
@@ -384,15 +392,13 @@ def _key_path(paths: SitePaths, settings: Settings) -> Path:
     return paths.root / settings.keys.path  # an absolute path stays what it is
 
 
-def _identity_options(paths: SitePaths, settings: Settings) -> IdentityOptions:
+def _identity_options(paths: SitePaths, settings: Settings, federation: Federation) -> IdentityOptions:
     said = settings.identity
     breached = (BreachedPasswords(paths.root / said.breached_passwords),) if said.breached_passwords else ()
-    host = settings.site.names[0]
-    port = settings.web.public_port or settings.web.port
     return IdentityOptions(
         site_name=settings.site.name,
-        host_name=host,
-        origins=(f"https://{host}" if port == 443 else f"https://{host}:{port}",),
+        host_name=settings.site.names[0],
+        origins=(settings.origin,),
         check_roles=Duties().require,
         profile=NIST if said.password_profile == NIST.name else legacy(),
         blocklists=breached,
@@ -404,6 +410,9 @@ def _identity_options(paths: SitePaths, settings: Settings) -> IdentityOptions:
             sessions_per_administrator=said.sessions_per_administrator,
             administrator_roles=ADMINISTRATOR_ROLES,
         ),
+        policy=SignInPolicy(second_factor_always=said.second_factor_always, make_accounts=said.make_accounts),
+        directories=() if federation.passwords is None else (federation.passwords,),
+        scopes=SCOPES,
     )
 
 

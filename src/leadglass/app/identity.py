@@ -7,12 +7,13 @@ from pathlib import Path
 from leadglass.base.clock import Clock
 from leadglass.base.secret import Secret
 from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, Outcome
+from leadglass.trust.identity.access_tokens import IssuedTokens, TokenService
 from leadglass.trust.identity.accounts import Accounts
 from leadglass.trust.identity.authenticator import SessionAuthenticator
 from leadglass.trust.identity.badges import Badges
+from leadglass.trust.identity.clients import Clients
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT, IdentityDatabase
 from leadglass.trust.identity.interfaces import (
-    AccessTokens,
     FileAuthenticator,
     PasscodeVerifier,
     PasswordSource,
@@ -94,6 +95,8 @@ class IdentityOptions:
         first_roles: of the first administrator.
         check_roles: raises UsageError for roles that exclude each other; None: none do.
         directories: further places that know passwords.
+        token_endpoint: path where services and scripts get access tokens; at the first of ``origins``.
+        scopes: all that their tokens may be limited to.
     """
 
     site_name: str = "Leadglass"
@@ -110,6 +113,8 @@ class IdentityOptions:
     first_roles: tuple[str, ...] = ("security-officer",)
     check_roles: Callable[[Sequence[str]], None] | None = None
     directories: Sequence[PasswordSource] = ()
+    token_endpoint: str = "/oauth/token"  # noqa: S105 - a path
+    scopes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +130,9 @@ class Identity:
     throttle: AccountThrottle
     sessions: SessionStore
     zones: NetworkZones
+    clients: Clients
+    tokens: IssuedTokens
+    token_service: TokenService
     sign_in: SignInService
     standing: RegisteredStanding
     authenticator: SessionAuthenticator
@@ -154,7 +162,6 @@ def open_identity(
     *,
     minimum_version: int = 0,
     options: IdentityOptions | None = None,
-    tokens: Callable[[IdentityDatabase], AccessTokens] | None = None,
     break_glass: BreakGlass = no_break_glass,
 ) -> Identity:
     """Open the identity database and what stands on it; make it when there is none.
@@ -168,7 +175,6 @@ def open_identity(
         clock: of the site.
         minimum_version: the highest on record.
         options: of the site.
-        tokens: makes what believes access tokens, from the open database; None: none are taken.
         break_glass: emergency access in force, by principal id.
 
     Raises:
@@ -206,7 +212,9 @@ def open_identity(
         database, accounts, passwords, recorder, chosen.policy.is_administrator, chosen.first_roles
     )
     throttle = AccountThrottle(database)
-    access_tokens = None if tokens is None else tokens(database)
+    clients = Clients(database, accounts, recorder, chosen.check_roles or _any_roles, chosen.scopes)
+    access_tokens = IssuedTokens(clients, clock)
+    issuer = chosen.origins[0]
     return Identity(
         database=database,
         events=recorder,
@@ -217,6 +225,11 @@ def open_identity(
         throttle=throttle,
         sessions=sessions,
         zones=zones,
+        clients=clients,
+        tokens=access_tokens,
+        token_service=TokenService(
+            clients, access_tokens, issuer + chosen.token_endpoint, issuer, recorder, clock
+        ),
         sign_in=SignInService(
             database,
             accounts,
@@ -236,3 +249,7 @@ def open_identity(
             sessions, accounts, devices, zones, access_tokens, recorder, clock, break_glass
         ),
     )
+
+
+def _any_roles(_roles: Sequence[str]) -> None:
+    """Where no roles exclude each other."""

@@ -1,13 +1,15 @@
 """The HTTPS side of a node: which doors there are, who comes in, and what is put on record of those who do not."""
 
 from collections.abc import Sequence
+from typing import Final
 
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.failures import report_failure
 from leadglass.archive.access import actor_of
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
-from leadglass.doors.console import accounts, sign_in
+from leadglass.doors.console import accounts, federation, sign_in
+from leadglass.doors.console.federation import OIDC_BEGIN, SAML_BEGIN, FederationServices
 from leadglass.doors.console.services import SignInServices
 from leadglass.doors.dicomweb import capabilities, deletion, qido, rendered, stow, wado, wado_uri, worklist
 from leadglass.doors.dicomweb.services import Services
@@ -17,6 +19,11 @@ from leadglass.doors.https.refusals import Refusal
 from leadglass.doors.https.server import HTTPSServer
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
 from leadglass.trust.certs.tls import web_context
+from leadglass.trust.identity.models import Origin
+from leadglass.trust.identity.throttle import AddressBuckets
+
+_REFUSALS_NOTED: Final = 30.0
+_REFUSALS_NOTED_PER_SECOND: Final = 0.1
 
 
 def https_server(node: Node) -> HTTPSServer:
@@ -83,10 +90,38 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
                 node.identity.factors,
                 node.identity.sign_in.redeem,
                 lambda *given: node.identity.invitations.redeem_first(*given) is not None,
+                _providers(node),
             )
         ),
+        *federation.endpoints(_federation(node)),
         *accounts.endpoints(node.people, node.identity.factors),
     ]
+
+
+def _providers(node: Node) -> dict[str, str]:
+    ways = {"oidc": (node.federation.oidc, OIDC_BEGIN), "saml": (node.federation.saml, SAML_BEGIN)}
+    return {name: path for name, (provider, path) in ways.items() if provider is not None}
+
+
+def _federation(node: Node) -> FederationServices:
+    # Anybody can come back with a wrong state: of one address a few a minute are put on record, so that nobody fills
+    # the log with them.
+    noted = AddressBuckets(node.clock, burst=_REFUSALS_NOTED, per_second=_REFUSALS_NOTED_PER_SECOND)
+
+    def refused(reason: str, origin: Origin) -> None:
+        if not noted.take(origin.address):
+            node.identity.events.record(
+                EventCode.AUTHENTICATION_FAILED, "", origin, success=False, facts={"reason": reason}
+            )
+
+    return FederationServices(
+        node.identity.sign_in,
+        node.identity.token_service,
+        node.federation.believe,
+        refused,
+        node.federation.oidc,
+        node.federation.saml,
+    )
 
 
 def _record_refusal(node: Node, refusal: Refusal) -> None:

@@ -402,6 +402,9 @@ DISCOVERY_SECONDS: Final = 3600.0
 CLIENTS_MAX: Final = 1000
 """Services and scripts with credentials of their own."""
 
+CLIENT_DAYS_MAX: Final = 730
+"""Longest life of one, in days: somebody looks at each at least every two years (NIST SP 800-57 part 1, 5.3.6)."""
+
 ACCESS_TOKENS_MAX: Final = 20_000
 """Access tokens in force at once, over all clients: ten a minute for a hundred clients is a tenth of it."""
 

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -10,6 +10,10 @@ import msgspec
 from leadglass.base.errors import ConfigurationError, UsageError
 from leadglass.base.ids import is_uid, parse_ae_title
 from leadglass.base.limits import ASSOCIATIONS_MAX
+
+_HTTPS_PORT: Final = 443
+_SKEW_SECONDS_MAX: Final = 300
+_DIRECTORY_SECONDS_MAX: Final = 30
 
 KeyProvider = Literal["key-file", "passphrase", "systemd-credential"]
 
@@ -129,6 +133,10 @@ class IdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         consoles: ids of enrolled workstations that people share: sessions lock after five minutes, badge and PIN open them.
         sessions_per_person: at once; the oldest ends.
         sessions_per_administrator: the same, for whoever administers.
+        second_factor_always: everybody needs a second factor from everywhere; else administrators, and all who come from
+            a remote zone.
+        make_accounts: whoever an identity provider vouches for, with a group that gives a role, gets an account at the
+            first sign-in. Trusted then to say who works here.
     """
 
     password_profile: Literal["nist-800-63b-4", "legacy"] = "nist-800-63b-4"  # noqa: S105 - a name of rules
@@ -136,6 +144,8 @@ class IdentitySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     consoles: tuple[str, ...] = ()
     sessions_per_person: int = 3
     sessions_per_administrator: int = 1
+    second_factor_always: bool = False
+    make_accounts: bool = False
 
 
 class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -173,6 +183,132 @@ class ZoneSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     )
 
 
+class GroupRoles(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[[oidc.rule]]``, ``[[saml.rule]]``, ``[[ldap.rule]]``: who is in a group holds these roles, and no others.
+
+    Attributes:
+        group: as the provider says it; distinguished names are compared without regard to case and spacing.
+        roles: names that policy knows.
+    """
+
+    group: str
+    roles: tuple[str, ...]
+
+
+class OpenIDSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[oidc]``: single sign-on at an OpenID provider.
+
+    Attributes:
+        issuer: exact issuer identifier, an https URL; empty: there is none. Trusted to say who somebody is and, by the
+            rules, what they may do.
+        client_id: ours, as registered there.
+        redirect_uri: where it sends people back to, as registered there; empty: ``/auth/oidc/callback`` of this site.
+        client_authentication: how we prove who we are.
+        private_key_file: JWK or PKCS #8 PEM, for ``private_key_jwt``; relative to the site's folder, readable by its
+            owner only.
+        client_secret_file: for ``client_secret_basic``; as above.
+        scopes: what is asked for.
+        groups_claim: claim with the groups, in the ID token or at the userinfo endpoint.
+        name_claim: claim with the name that is shown.
+        userinfo: ask the userinfo endpoint for claims that the ID token lacks.
+        acr_required: one of these must be the authentication context; empty: whatever the provider does.
+        multi_factor: contexts (``acr``) or methods (``amr``) that are believed to mean two factors.
+        phishing_resistant: the same, of a passkey, a security key or a smart card.
+        skew_seconds: how far its clock may be off.
+        post_logout_uri: where it sends people after they signed out; empty: it keeps them.
+        ca_file: PEM with the only authorities that are believed; empty: those of the system.
+        hosts: further host names that its endpoints may be at.
+        networks: CIDR blocks of loopback or link-local addresses that its names may resolve to all the same.
+        rule: groups to roles. Without any, roles are given here; with some, the groups decide alone at every sign-in.
+    """
+
+    issuer: str = ""
+    client_id: str = ""
+    redirect_uri: str = ""
+    client_authentication: Literal["private_key_jwt", "client_secret_basic"] = "private_key_jwt"
+    private_key_file: str = ""
+    client_secret_file: str = ""
+    scopes: tuple[str, ...] = ("openid", "profile")
+    groups_claim: str = "groups"
+    name_claim: str = "name"
+    userinfo: bool = True
+    acr_required: tuple[str, ...] = ()
+    multi_factor: tuple[str, ...] = ()
+    phishing_resistant: tuple[str, ...] = ()
+    skew_seconds: int = 60
+    post_logout_uri: str = ""
+    ca_file: str = ""
+    hosts: tuple[str, ...] = ()
+    networks: tuple[str, ...] = ()
+    rule: tuple[GroupRoles, ...] = ()
+
+
+class SAMLSection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[saml]``: single sign-on at a SAML 2.0 identity provider.
+
+    Attributes:
+        metadata_file: its metadata document, fetched and checked by a person; relative to the site's folder. Empty: there
+            is none. Trusted to say who somebody is and, by the rules, what they may do.
+        entity_id: ours; empty: the address of our metadata, ``/auth/saml/metadata`` of this site.
+        acs_url: where it posts its responses; empty: ``/auth/saml/acs`` of this site.
+        groups_attribute: attribute with the groups.
+        name_attribute: attribute with the name that is shown.
+        context_required: one of these must be the authentication context class; empty: whatever the provider does.
+        multi_factor: context classes that are believed to mean two factors.
+        phishing_resistant: the same, of a passkey, a security key or a smart card.
+        skew_seconds: how far its clock may be off.
+        rule: groups to roles, as in ``[oidc]``.
+    """
+
+    metadata_file: str = ""
+    entity_id: str = ""
+    acs_url: str = ""
+    groups_attribute: str = "groups"
+    name_attribute: str = "displayName"
+    context_required: tuple[str, ...] = ()
+    multi_factor: tuple[str, ...] = ()
+    phishing_resistant: tuple[str, ...] = ()
+    skew_seconds: int = 60
+    rule: tuple[GroupRoles, ...] = ()
+
+
+class DirectorySection(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """``[ldap]``: names and passwords of an LDAP directory or Active Directory.
+
+    Attributes:
+        url: ``ldaps://host[:636]``, or ``ldap://host[:389]``, which always means StartTLS first; empty: there is none.
+            Trusted to say who somebody is and, by the rules, what they may do.
+        bind_dn: service account that searches.
+        bind_password_file: its password; relative to the site's folder, readable by its owner only.
+        user_base: where people are.
+        ca_file: PEM with the only authorities that are believed; empty: those of the system.
+        user_filter: finds one person; ``{name}`` is what was typed, escaped.
+        subject_attribute: what never changes and is never given to another: ``entryUUID``, ``objectGUID``.
+        name_attribute: the name that is shown.
+        group_search: where the directory keeps who is in which group.
+        groups_attribute: of a person, for ``member-of``.
+        group_base: where groups are, for the other two; empty: as ``user_base``.
+        member_attribute: of a group, for the other two.
+        seconds: longest wait for a connection and for each answer.
+        rule: groups to roles, as in ``[oidc]``; groups are distinguished names.
+    """
+
+    url: str = ""
+    bind_dn: str = ""
+    bind_password_file: str = ""
+    user_base: str = ""
+    ca_file: str = ""
+    user_filter: str = "(uid={name})"
+    subject_attribute: str = "entryUUID"
+    name_attribute: str = "displayName"
+    group_search: Literal["member-of", "group-entries", "active-directory-nested"] = "member-of"
+    groups_attribute: str = "memberOf"
+    group_base: str = ""
+    member_attribute: str = "member"
+    seconds: int = 5
+    rule: tuple[GroupRoles, ...] = ()
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The whole file."""
 
@@ -186,6 +322,16 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     policy: PolicySettings = PolicySettings()
     retention: RetentionSettings = RetentionSettings()
     zones: ZoneSettings = ZoneSettings()
+    oidc: OpenIDSection = OpenIDSection()
+    saml: SAMLSection = SAMLSection()
+    ldap: DirectorySection = DirectorySection()
+
+    @property
+    def origin(self) -> str:
+        """``https://host[:port]``, as browsers and services see this site: its first name."""
+        host, port = self.site.names[0], self.web.public_port or self.web.port
+        host = f"[{host}]" if ":" in host else host
+        return f"https://{host}" if port == _HTTPS_PORT else f"https://{host}:{port}"
 
 
 def load_settings(path: Path) -> Settings:
@@ -248,18 +394,34 @@ def check_settings(settings: Settings) -> None:
         raise ConfigurationError("index.url: 'sqlite' or 'postgresql://...' is expected")
     if bool(settings.users.token_issuer) != bool(settings.users.token_keys):
         raise ConfigurationError("users.token_issuer and users.token_keys go together")
+    _check_providers(settings)
+
+
+def _check_providers(settings: Settings) -> None:
+    for name, section, named_by in (
+        ("oidc", settings.oidc, "issuer"),
+        ("saml", settings.saml, "metadata_file"),
+        ("ldap", settings.ldap, "url"),
+    ):
+        if not getattr(section, named_by) and section != type(section)():
+            raise ConfigurationError(f"{name}.{named_by} is missing, which says whom to ask")
+        if any(not rule.group or not rule.roles for rule in section.rule):
+            raise ConfigurationError(f"{name}.rule: a group and at least one role are expected")
+    oidc = settings.oidc
+    if oidc.issuer:
+        file = "private_key_file" if oidc.client_authentication == "private_key_jwt" else "client_secret_file"
+        if not oidc.client_id or not getattr(oidc, file):
+            raise ConfigurationError(f"oidc.client_id and oidc.{file} are expected beside oidc.issuer")
+    for name, seconds in (("oidc", oidc.skew_seconds), ("saml", settings.saml.skew_seconds)):
+        if not 0 <= seconds <= _SKEW_SECONDS_MAX:
+            raise ConfigurationError(f"{name}.skew_seconds: 0 to {_SKEW_SECONDS_MAX} is expected")
+    if not 1 <= settings.ldap.seconds <= _DIRECTORY_SECONDS_MAX:
+        raise ConfigurationError(f"ldap.seconds: 1 to {_DIRECTORY_SECONDS_MAX} is expected")
 
 
 def render_settings(settings: Settings) -> str:
     """Return the text of a new ``leadglass.toml``, with a word on each setting."""
-
-    def text(value: str) -> str:
-        # A TOML basic string takes JSON's escapes; DEL it wants escaped too.
-        return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
-
-    def texts(values: tuple[str, ...]) -> str:
-        return "[" + ", ".join(text(value) for value in values) + "]"
-
+    text = texts = _value
     zones = ", ".join(f"{text(zone)} = {texts(blocks)}" for zone, blocks in settings.zones.networks.items())
     return f"""\
 # A Leadglass site. Unknown keys are errors; no secret belongs here.
@@ -319,6 +481,9 @@ password_profile = {text(settings.identity.password_profile)}
 breached_passwords = {text(settings.identity.breached_passwords)}
 # Ids of enrolled workstations that people share.
 consoles = {texts(settings.identity.consoles)}
+# Single sign-on, directories: sections [oidc], [saml] and [ldap], see docs/SETTINGS.md.
+make_accounts = {str(settings.identity.make_accounts).lower()}
+second_factor_always = {str(settings.identity.second_factor_always).lower()}
 
 [policy]
 # A change of policy is proposed by one person and applied by another.
@@ -328,4 +493,24 @@ time_zone = {text(settings.policy.time_zone)}
 [retention]
 # How long a deletion can be undone.
 restorable_days = {settings.retention.restorable_days}
-"""
+{"".join(_rendered(name, getattr(settings, name)) for name in ("oidc", "saml", "ldap"))}"""
+
+
+def _rendered(name: str, section: OpenIDSection | SAMLSection | DirectorySection) -> str:
+    """Return the section of an identity provider with what is not as it comes; nothing where there is none."""
+    said = [
+        f"{field.name} = {_value(getattr(section, field.name))}\n"
+        for field in msgspec.structs.fields(section)
+        if getattr(section, field.name) != field.default
+    ]
+    return f"\n[{name}]\n{''.join(said)}" if said else ""
+
+
+def _value(value: object) -> str:
+    """Return a value in TOML; rules become inline tables."""
+    if isinstance(value, GroupRoles):
+        return f"{{ group = {_value(value.group)}, roles = {_value(value.roles)} }}"
+    if isinstance(value, tuple):
+        return "[" + ", ".join(_value(one) for one in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+    # A TOML basic string takes JSON's escapes; DEL it wants escaped too.
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -119,7 +119,7 @@ class FederationDoor:
         """Take the browser back, with a code."""
         oidc = self._services.oidc
         assert oidc is not None
-        query = parse_qsl(request.url.query, keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX)
+        query = _fields_of(request.url.query)
         state = cookie_of(request, OIDC_COOKIE).reveal().decode("latin-1")
         return await self._back(
             await _asked(partial(oidc.finish, query, state)), OIDC_COOKIE, origin_of(request)
@@ -230,11 +230,16 @@ async def _form_of(request: Request) -> list[tuple[str, str]]:
     if media_type != _FORM:
         raise RequestRefused(f"a body of type {_FORM} is expected", http_status=415)
     try:
-        return parse_qsl(
-            (await request.body()).decode("ascii"), keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX
-        )
-    except ValueError as error:
-        raise RequestRefused("the form cannot be read") from error
+        return _fields_of((await request.body()).decode("ascii"))
+    except UnicodeDecodeError:
+        raise RequestRefused("the form cannot be read") from None
+
+
+def _fields_of(text: str) -> list[tuple[str, str]]:
+    try:
+        return parse_qsl(text, keep_blank_values=True, max_num_fields=_FORM_FIELDS_MAX)
+    except ValueError:  # too many of them
+        raise RequestRefused("the form cannot be read") from None
 
 
 def endpoints(services: FederationServices) -> list[Endpoint]:
