@@ -15,11 +15,14 @@ _NAMES = ["SOPClassUID", "SOPInstanceUID", "StudyInstanceUID", "SeriesInstanceUI
 
 def raw_object(path: Path) -> RawObject | None:
     """Return the data set of a file as octets; None where the file does not say what it is."""
-    octets = path.read_bytes()
+    return raw_object_of(path.read_bytes())
+
+
+def raw_object_of(octets: bytes) -> RawObject | None:
+    """Return the data set of what a file holds."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # pydicom has much to say about these files
-        file = BytesIO(octets)
-        read_preamble(file, force=True)
+        file = _behind_preamble(octets)
         meta = _read_file_meta_info(file)
         offset = file.tell()
         header = dcmread(BytesIO(octets), force=True, specific_tags=_NAMES)
@@ -32,6 +35,25 @@ def raw_object(path: Path) -> RawObject | None:
     return RawObject(
         str(sop_class), str(sop_instance), str(syntax), octets[offset:], str(study or ""), str(series or "")
     )
+
+
+def names_itself(octets: bytes) -> bool:
+    """Tell whether a file's meta information names the object that its data set is. Source: PS3.10 7.1."""
+    if octets[128:132] != b"DICM":
+        return False
+    item = raw_object_of(octets)
+    assert item is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        meta = _read_file_meta_info(_behind_preamble(octets))
+    named = meta.get("MediaStorageSOPClassUID"), meta.get("MediaStorageSOPInstanceUID")
+    return named == (item.sop_class_uid, item.sop_instance_uid)
+
+
+def _behind_preamble(octets: bytes) -> BytesIO:
+    file = BytesIO(octets)
+    read_preamble(file, force=True)
+    return file
 
 
 def may_say_the_same(one: RawObject, other: RawObject) -> bool:
