@@ -19,7 +19,6 @@ from numpy.typing import NDArray
 
 from leadglass.base.errors import IntegrityError
 from leadglass.base.limits import OUTLINE_FRAGMENTS_MAX, OUTLINE_HEADER_BYTES_MAX
-from leadglass.dicom.values import vr_of
 
 _VERSION: Final = 1
 _ENCODED_BYTES_MAX: Final = OUTLINE_HEADER_BYTES_MAX + 64 * OUTLINE_FRAGMENTS_MAX
@@ -180,7 +179,7 @@ def _bulk_value(
     lengths: "array[int] | None",
 ) -> BulkValue:
     fragments = Fragments(offset, lengths) if encapsulated else Fragments()
-    return BulkValue(tag, vr or vr_of(tag), offset, length, encapsulated, fragments)
+    return BulkValue(tag, vr or _vr_of(tag), offset, length, encapsulated, fragments)
 
 
 _Row = tuple[int, str, int, int, bool, bytes]
@@ -245,3 +244,10 @@ def _lengths_decoded(octets: bytes) -> "array[int]":
     if sys.byteorder == "big":
         lengths.byteswap()
     return lengths
+
+
+def _vr_of(tag: int) -> str:
+    # The dictionary comes with pydicom, most of a second; only implicit VR asks it.
+    from leadglass.dicom.values import vr_of  # noqa: PLC0415
+
+    return vr_of(tag)
