@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Final
 from zoneinfo import ZoneInfo
@@ -23,8 +24,11 @@ from leadglass.app.config.settings import render_settings
 from leadglass.app.federation import federation_settings
 from leadglass.app.identity import Identity, IdentityKeys, IdentityOptions, open_identity
 from leadglass.app.site import SiteLock, SitePaths
-from leadglass.archive.access import Access
+from leadglass.archive.access import Access, EmergencyStudies, PolicyRecorder
+from leadglass.archive.administration.emergencies import Emergencies
 from leadglass.archive.administration.people import People
+from leadglass.archive.administration.policies import Directories, Policies
+from leadglass.archive.administration.reviews import AccountGrants, Reviews
 from leadglass.archive.administration.services import SCOPES, ServiceClients
 from leadglass.archive.commitment import Commitment
 from leadglass.archive.deletion import Deletions
@@ -64,7 +68,7 @@ from leadglass.trust.certs.renewal import make_node_certificate, open_node_certi
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.federation.service import Federation, open_federation
-from leadglass.trust.identity.models import Principal
+from leadglass.trust.identity.models import AccountKind, Principal
 from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
 from leadglass.trust.identity.sessions import SessionRules
@@ -76,11 +80,16 @@ from leadglass.trust.keys.providers.passphrase import PassphraseProvider
 from leadglass.trust.keys.providers.systemd_credential import SystemdCredentialProvider
 from leadglass.trust.keys.ring import SiteKeys, create_site_keys, open_site_keys
 from leadglass.trust.keys.signer import note_verifier
-from leadglass.trust.policy.cedar import CedarPolicy
+from leadglass.trust.policy.access_review import AccessReview, ReviewOptions
+from leadglass.trust.policy.break_glass import BreakGlass, BreakGlassOptions
+from leadglass.trust.policy.bundle_store import POLICY_VERSION_FACT, SitePolicy
 from leadglass.trust.policy.duties import Duties
 
 SERVICE: Final = Principal(principal_id="service:leadglass", roles=("service",))
 """The node itself: start, recovery, delivery of commitment reports."""
+
+VENDOR_SUPPORT: Final = "vendor-support"
+"""Whoever has this role is watched: see ``IdentityOptions.watched``."""
 
 AUDIT_VERIFIER_FILE: Final = "audit.vkey"
 """The public key of the audit log (C2SP signed-note verifier key): all that offline verification needs."""
@@ -118,6 +127,7 @@ class Node:
     authority: CertificateAuthority
     credentials: NodeCredentials
     registry: DeviceRegistry
+    policy: SitePolicy
     identity: Identity
     federation: Federation
     user_identity: UserIdentityService
@@ -140,6 +150,10 @@ class Node:
     worklist: Worklist
     people: People
     services: ServiceClients
+    policies: Policies
+    emergencies: Emergencies
+    reviews: Reviews
+    access_review: AccessReview
     transcoder: ProcessTranscoder
     lock: SiteLock
     recovered: RecoveryReport
@@ -201,8 +215,16 @@ def init_site(
     return provider
 
 
-def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[str, str]) -> Node:
+def open_node(
+    paths: SitePaths, passphrase: Secret | None, environment: Mapping[str, str], clock: Clock | None = None
+) -> Node:
     """Open a site as its only owner, and bring index and audit log up to what the vault holds.
+
+    Args:
+        paths: of the site.
+        passphrase: of the root key, where it has one.
+        environment: of the process.
+        clock: of the site; None: the machine's.
 
     Raises:
         SiteBusy: another process owns it.
@@ -211,7 +233,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         IntegrityError: something is not what was written.
     """
     settings = load_settings(paths.settings)
-    clock = SystemClock()
+    clock = clock or SystemClock()
     lock = SiteLock(paths)
     lock.take()
     try:
@@ -239,6 +261,17 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         # A registry that is older than what the log knows was put back: it would let revoked devices in.
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
     )
+    policy_events = PolicyRecorder(audit, clock)
+    time_zone = ZoneInfo(settings.policy.time_zone)
+    policy = SitePolicy(
+        paths.policy,
+        keys.authenticator("policy"),
+        clock,
+        policy_events,
+        time_zone=time_zone,
+        two_persons=settings.policy.two_person,
+        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(POLICY_VERSION_FACT),
+    )
     passcodes = Argon2Passcodes()
     federation = open_federation(federation_settings(paths.root, settings), clock)
     identity = open_identity(
@@ -250,15 +283,15 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         registry,
         passcodes,
         clock,
+        lambda opened: BreakGlass(
+            opened, policy_events, EmergencyStudies(index), clock, _emergency_options(settings)
+        ),
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
-        options=_identity_options(paths, settings, federation),
+        options=_identity_options(paths, settings, federation, policy),
     )
-    access = Access(
-        CedarPolicy.load(clock, time_zone=ZoneInfo(settings.policy.time_zone)),
-        audit,
-        vault,
-        clock,
-        identity.standing,
+    access = Access(policy, audit, vault, clock, identity.standing)
+    access_review = AccessReview(
+        identity.database, policy_events, AccountGrants(identity.accounts), clock, _review_options(settings)
     )
     authority = CertificateAuthority.open(paths.certs, provider, clock)
     credentials, renewed = open_node_certificate(
@@ -288,6 +321,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         authority=authority,
         credentials=credentials,
         registry=registry,
+        policy=policy,
         identity=identity,
         federation=federation,
         user_identity=UserIdentityService(
@@ -308,7 +342,7 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
         reader=Reader(access, writer, index, transcoder, Disclosures(access), private),
         renderer=Renderer(transcoder),
         deletions=Deletions(access, index, writer, window=timedelta(days=settings.retention.restorable_days)),
-        relations=RelationKeeper(access, index),
+        relations=RelationKeeper(access, index, partial(_exists, identity)),
         worklist=Worklist(access, SQLWorkitemStore(database, keys.site_seal("worklist")), index),
         people=People(
             access,
@@ -320,9 +354,29 @@ def open_node(paths: SitePaths, passphrase: Secret | None, environment: Mapping[
             identity.throttle.reset,
         ),
         services=ServiceClients(access, identity.clients, identity.tokens),
+        policies=Policies(
+            access,
+            policy,
+            index,
+            writer,
+            Directories(
+                identity.accounts, registry.by_id, identity.clients.usable, identity.break_glass.in_force
+            ),
+            time_zone,
+        ),
+        emergencies=Emergencies(access, identity.break_glass, index, writer),
+        reviews=Reviews(access, access_review, identity.accounts),
+        access_review=access_review,
         transcoder=transcoder,
         lock=lock,
         recovered=recovered,
+    )
+
+
+def _exists(identity: Identity, principal_id: str) -> bool:
+    kind, _, name = principal_id.partition(":")
+    return (kind == "user" and identity.accounts.get(name) is not None) or (
+        kind == "client" and identity.clients.get(name) is not None
     )
 
 
@@ -392,14 +446,29 @@ def _key_path(paths: SitePaths, settings: Settings) -> Path:
     return paths.root / settings.keys.path  # an absolute path stays what it is
 
 
-def _identity_options(paths: SitePaths, settings: Settings, federation: Federation) -> IdentityOptions:
+def _emergency_options(settings: Settings) -> BreakGlassOptions:
+    said = settings.policy
+    return BreakGlassOptions(
+        lasts=timedelta(minutes=said.emergency_minutes),
+        review_within=timedelta(hours=said.emergency_review_hours),
+    )
+
+
+def _review_options(settings: Settings) -> ReviewOptions:
+    said = settings.policy
+    return ReviewOptions(timedelta(days=said.review_days), said.reviewer, said.deputy)
+
+
+def _identity_options(
+    paths: SitePaths, settings: Settings, federation: Federation, policy: SitePolicy
+) -> IdentityOptions:
     said = settings.identity
     breached = (BreachedPasswords(paths.root / said.breached_passwords),) if said.breached_passwords else ()
     return IdentityOptions(
         site_name=settings.site.name,
         host_name=settings.site.names[0],
         origins=(settings.origin,),
-        check_roles=Duties().require,
+        check_roles=Duties(lambda: policy.catalogue).require,
         profile=NIST if said.password_profile == NIST.name else legacy(),
         blocklists=breached,
         context_words=(settings.site.name, "leadglass", *settings.site.names),
@@ -411,6 +480,9 @@ def _identity_options(paths: SitePaths, settings: Settings, federation: Federati
             administrator_roles=ADMINISTRATOR_ROLES,
         ),
         policy=SignInPolicy(second_factor_always=said.second_factor_always, make_accounts=said.make_accounts),
+        watched=lambda account: (
+            account.kind is AccountKind.VENDOR or VENDOR_SUPPORT in policy.catalogue.closure(account.roles)
+        ),
         directories=() if federation.passwords is None else (federation.passwords,),
         scopes=SCOPES,
     )

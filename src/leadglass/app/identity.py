@@ -21,16 +21,17 @@ from leadglass.trust.identity.interfaces import (
     WorkstationDirectory,
 )
 from leadglass.trust.identity.invitations import Invitations
-from leadglass.trust.identity.models import Origin
+from leadglass.trust.identity.models import Account, AccountKind, Origin
 from leadglass.trust.identity.passkeys import Passkeys, RelyingParty
 from leadglass.trust.identity.passwords import NIST, Blocklist, PasswordProfile, Passwords
 from leadglass.trust.identity.recovery_codes import RecoveryCodes
 from leadglass.trust.identity.sessions import SessionRules, SessionStore
 from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES, Factors, SignInPolicy, SignInService
-from leadglass.trust.identity.standing import BreakGlass, RegisteredStanding, no_break_glass
+from leadglass.trust.identity.standing import RegisteredStanding
 from leadglass.trust.identity.throttle import AccountThrottle, FactorThrottle
 from leadglass.trust.identity.totp import TimeCodes
 from leadglass.trust.identity.zones import NetworkZones
+from leadglass.trust.policy.break_glass import BreakGlass
 
 
 class AuditedIdentity:
@@ -40,10 +41,15 @@ class AuditedIdentity:
         self._audit = audit
         self._clock = clock
         self._database: IdentityDatabase | None = None
+        self._suspects: Callable[[str], bool] = _nobody
 
     def watch(self, database: IdentityDatabase) -> None:
         """Note the version of this database from now on."""
         self._database = database
+
+    def alert(self, suspects: Callable[[str], bool]) -> None:
+        """Raise an alert from now on whenever a session of such a principal begins: somebody is to watch it."""
+        self._suspects = suspects
 
     def record(
         self,
@@ -61,17 +67,38 @@ class AuditedIdentity:
             said["about"] = principal_id
         if self._database is not None:
             said[IDENTITY_VERSION_FACT] = self._database.version
+        if code == EventCode.SESSION_STARTED and self._suspects(principal_id):
+            # Before the session it is about, and without it the session does not begin.
+            self._put(
+                EventCode.SECURITY_ALERT,
+                origin.by or principal_id,
+                origin,
+                Outcome.SERIOUS_FAILURE,
+                {**said, "what": "vendor support signed in"},
+            )
+        outcome = Outcome.SUCCESS if success else Outcome.MINOR_FAILURE
+        self._put(EventCode(code), origin.by or principal_id, origin, outcome, said, detail or {})
+
+    def _put(
+        self,
+        code: EventCode,
+        actor: str,
+        origin: Origin,
+        outcome: Outcome,
+        facts: Mapping[str, str | int | bool],
+        detail: Mapping[str, object] | None = None,
+    ) -> None:
         self._audit.record(
             AuditEvent(
-                code=EventCode(code),
+                code=code,
                 at=self._clock.now(),
                 actor=Actor(
-                    principal_id=origin.by or principal_id,
+                    principal_id=actor,
                     address=origin.address,
                     certificate_sha256=origin.certificate_sha256,
                 ),
-                outcome=Outcome.SUCCESS if success else Outcome.MINOR_FAILURE,
-                facts=said,
+                outcome=outcome,
+                facts=facts,
                 detail=detail or {},
                 correlation_id=origin.correlation_id,
             )
@@ -95,6 +122,7 @@ class IdentityOptions:
         first_roles: of the first administrator.
         check_roles: raises UsageError for roles that exclude each other; None: none do.
         directories: further places that know passwords.
+        watched: whose sessions raise an alert when they begin; a vendor's support.
         token_endpoint: path where services and scripts get access tokens; at the first of ``origins``.
         scopes: all that their tokens may be limited to.
     """
@@ -113,6 +141,7 @@ class IdentityOptions:
     first_roles: tuple[str, ...] = ("security-officer",)
     check_roles: Callable[[Sequence[str]], None] | None = None
     directories: Sequence[PasswordSource] = ()
+    watched: Callable[[Account], bool] = lambda account: account.kind is AccountKind.VENDOR
     token_endpoint: str = "/oauth/token"  # noqa: S105 - a path
     scopes: Sequence[str] = ()
 
@@ -136,6 +165,7 @@ class Identity:
     sign_in: SignInService
     standing: RegisteredStanding
     authenticator: SessionAuthenticator
+    break_glass: BreakGlass
 
     def close(self) -> None:
         """Write what waits and let go of the database."""
@@ -159,10 +189,10 @@ def open_identity(
     devices: WorkstationDirectory,
     passcodes: PasscodeVerifier,
     clock: Clock,
+    emergencies: Callable[[IdentityDatabase], BreakGlass],
     *,
     minimum_version: int = 0,
     options: IdentityOptions | None = None,
-    break_glass: BreakGlass = no_break_glass,
 ) -> Identity:
     """Open the identity database and what stands on it; make it when there is none.
 
@@ -173,9 +203,9 @@ def open_identity(
         devices: the registry.
         passcodes: Argon2id.
         clock: of the site.
+        emergencies: makes what keeps emergency accesses, in the open database.
         minimum_version: the highest on record.
         options: of the site.
-        break_glass: emergency access in force, by principal id.
 
     Raises:
         ConfigurationError: the folder or an option is not as it must be.
@@ -193,6 +223,8 @@ def open_identity(
     )
     sessions = SessionStore(database, accounts, chosen.sessions, recorder)
     accounts.on_changing(sessions.account_changing)
+    recorder.alert(lambda principal_id: _is_watched(accounts, chosen.watched, principal_id))
+    break_glass = emergencies(database)
     passwords = Passwords(
         database,
         passcodes,
@@ -244,11 +276,21 @@ def open_identity(
             chosen.policy,
             chosen.directories,
         ),
-        standing=RegisteredStanding(devices, accounts, sessions, access_tokens, clock, break_glass),
+        standing=RegisteredStanding(devices, accounts, sessions, access_tokens, clock, break_glass.in_force),
         authenticator=SessionAuthenticator(
-            sessions, accounts, devices, zones, access_tokens, recorder, clock, break_glass
+            sessions, accounts, devices, zones, access_tokens, recorder, clock, break_glass.in_force
         ),
+        break_glass=break_glass,
     )
+
+
+def _nobody(_principal_id: str) -> bool:
+    return False
+
+
+def _is_watched(accounts: Accounts, watched: Callable[[Account], bool], principal_id: str) -> bool:
+    account = accounts.get(principal_id.removeprefix("user:"))
+    return account is not None and watched(account)
 
 
 def _any_roles(_roles: Sequence[str]) -> None:

@@ -5,6 +5,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from leadglass.app.chores import ONCE, Chore, Chores
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.control import ControlServer
 from leadglass.app.operations import SERVED_OPERATIONS
@@ -22,11 +23,14 @@ from leadglass.trust.audit.interfaces import AuditEvent, EventCode
 from leadglass.trust.certs.tls import client_context, server_context
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.registry import VERSION_FACT
+from leadglass.trust.policy.bundle_store import POLICY_VERSION_FACT
 from leadglass.wire.ul.negotiation import LocalParameters
 
 _TICK_SECONDS: Final = 1.0
 _DRAIN_SECONDS: Final = 10.0
 _WORKER_SECONDS: Final = 5.0
+_MINUTE: Final = 60.0
+_HOUR: Final = 3600.0
 
 
 def local_parameters() -> LocalParameters:
@@ -60,6 +64,20 @@ def services_of(node: Node) -> Services:
     )
 
 
+def chores_of(node: Node) -> Chores:
+    """Return what the node does now and then."""
+    return Chores(
+        [
+            Chore("password check", ONCE, node.identity.passwords.prepare),
+            Chore("emergency accesses", _MINUTE, node.identity.break_glass.due),
+            Chore("sessions", _MINUTE, node.identity.sessions.sweep),
+            Chore("access reviews", _HOUR, node.access_review.due),
+            Chore("workitems", _HOUR, node.worklist.forget_ended),
+        ],
+        node.clock,
+    )
+
+
 class Server:
     """One running node."""
 
@@ -84,6 +102,9 @@ class Server:
             threading.Thread(
                 target=self._repeat, args=(delivery.deliver_due,), name="commitment", daemon=True
             ),
+            threading.Thread(
+                target=self._repeat, args=(chores_of(node).run_due,), name="chores", daemon=True
+            ),
         ]
 
     def start(self) -> None:
@@ -96,6 +117,7 @@ class Server:
         versions = {
             VERSION_FACT: self.node.registry.version,
             IDENTITY_VERSION_FACT: self.node.identity.database.version,
+            POLICY_VERSION_FACT: self.node.policy.version,
         }
         self._record(EventCode.SERVICE_STARTED, versions)
         try:

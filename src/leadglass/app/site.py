@@ -18,6 +18,7 @@ class SitePaths:
         keys/               root key (unless it lies elsewhere), key ledger
         certs/              certificate authority and the node's certificate; private keys sealed
         identity/           enrolled devices, authenticated; the encrypted database of people
+        policy/             the site's own policies in force, authenticated; applied by command, never edited here
         vault/              sealed packs
         index/              the encrypted database
         audit/              the Merkle log
@@ -61,6 +62,11 @@ class SitePaths:
     def identity(self) -> Path:
         """The identity database: accounts, credentials, sessions."""
         return self.root / "identity" / "identity.db"
+
+    @property
+    def policy(self) -> Path:
+        """What policies of the site's own are in force: the chain of what was applied, authenticated, and its bundles."""
+        return self.root / "policy"
 
     @property
     def vault(self) -> Path:

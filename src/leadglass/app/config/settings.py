@@ -12,6 +12,9 @@ from leadglass.base.ids import is_uid, parse_ae_title
 from leadglass.base.limits import ASSOCIATIONS_MAX
 
 _HTTPS_PORT: Final = 443
+_EMERGENCY_MINUTES_MAX: Final = 24 * 60
+_EMERGENCY_REVIEW_HOURS_MAX: Final = 30 * 24
+_REVIEW_DAYS_MAX: Final = 366
 _SKEW_SECONDS_MAX: Final = 300
 _DIRECTORY_SECONDS_MAX: Final = 30
 
@@ -154,10 +157,20 @@ class PolicySettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     Attributes:
         two_person: a change of policy is proposed by one person and applied by another.
         time_zone: whose hours policies speak of, a name of the IANA time zone database.
+        emergency_minutes: how long an emergency access (break the glass) is in force.
+        emergency_review_hours: after that an unreviewed one raises an alert, and again after each further such time.
+        review_days: from the opening of an access review to the day when what nobody looked at is suspended.
+        reviewer: who reviews the grants of each role every quarter, as ``user:jane``; empty: no review opens by itself.
+        deputy: who reviews the reviewer's own grants; needed beside ``reviewer``.
     """
 
     two_person: bool = False
     time_zone: str = "UTC"
+    emergency_minutes: int = 60
+    emergency_review_hours: int = 24
+    review_days: int = 30
+    reviewer: str = ""
+    deputy: str = ""
 
 
 class RetentionSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -382,6 +395,7 @@ def check_settings(settings: Settings) -> None:
         raise ConfigurationError("web.port, web.public_port: 0 to 65535 is expected")
     if not 1 <= settings.web.decoders <= 64:
         raise ConfigurationError("web.decoders: 1 to 64 is expected")
+    _check_policy(settings.policy)
     if settings.retention.restorable_days < 1:
         raise ConfigurationError("retention.restorable_days: at least 1 is expected")
     if settings.identity.sessions_per_person < 1 or settings.identity.sessions_per_administrator < 1:
@@ -395,6 +409,20 @@ def check_settings(settings: Settings) -> None:
     if bool(settings.users.token_issuer) != bool(settings.users.token_keys):
         raise ConfigurationError("users.token_issuer and users.token_keys go together")
     _check_providers(settings)
+
+
+def _check_policy(said: PolicySettings) -> None:
+    for name, number, most in (
+        ("emergency_minutes", said.emergency_minutes, _EMERGENCY_MINUTES_MAX),
+        ("emergency_review_hours", said.emergency_review_hours, _EMERGENCY_REVIEW_HOURS_MAX),
+        ("review_days", said.review_days, _REVIEW_DAYS_MAX),
+    ):
+        if not 1 <= number <= most:
+            raise ConfigurationError(f"policy.{name}: 1 to {most} is expected")
+    if bool(said.reviewer) != bool(said.deputy) or (said.reviewer and said.reviewer == said.deputy):
+        raise ConfigurationError("policy.reviewer and policy.deputy go together, and are two people")
+    if not all(name.startswith("user:") for name in (said.reviewer, said.deputy) if name):
+        raise ConfigurationError("policy.reviewer, policy.deputy: user:ACCOUNT is expected")
 
 
 def _check_providers(settings: Settings) -> None:
@@ -489,6 +517,13 @@ second_factor_always = {str(settings.identity.second_factor_always).lower()}
 # A change of policy is proposed by one person and applied by another.
 two_person = {str(settings.policy.two_person).lower()}
 time_zone = {text(settings.policy.time_zone)}
+# How long an emergency access is in force, and within how long somebody else reviews it.
+emergency_minutes = {settings.policy.emergency_minutes}
+emergency_review_hours = {settings.policy.emergency_review_hours}
+# Who reviews the grants of every role each quarter, as "user:jane"; empty: reviews are opened by hand.
+review_days = {settings.policy.review_days}
+reviewer = {text(settings.policy.reviewer)}
+deputy = {text(settings.policy.deputy)}
 
 [retention]
 # How long a deletion can be undone.
