@@ -1,14 +1,19 @@
 """The HTTPS side of a node: which doors there are, who comes in, and what is put on record of those who do not."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.failures import report_failure
+from leadglass.app.operations.devices import device_report
+from leadglass.app.operations.identity_test import identity_report
+from leadglass.app.operations.status import status_report
 from leadglass.archive.access import actor_of
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
-from leadglass.doors.console import accounts, federation, sign_in
+from leadglass.doors.console import accounts, clients, deletions, federation, relations, sign_in
+from leadglass.doors.console import site as site_state
 from leadglass.doors.console.federation import OIDC_BEGIN, SAML_BEGIN, FederationServices
 from leadglass.doors.console.services import SignInServices
 from leadglass.doors.dicomweb import capabilities, deletion, qido, rendered, stow, wado, wado_uri, worklist
@@ -94,6 +99,14 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
             )
         ),
         *federation.endpoints(_federation(node)),
+        *clients.endpoints(node.services),
+        *relations.endpoints(node.relations),
+        *deletions.endpoints(node.deletions),
+        *site_state.endpoints(
+            site_state.SiteReports(
+                partial(status_report, node), partial(device_report, node), partial(identity_report, node)
+            )
+        ),
         *accounts.endpoints(node.people, node.identity.factors),
     ]
 

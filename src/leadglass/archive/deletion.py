@@ -37,6 +37,8 @@ from leadglass.trust.audit.interfaces import EventCode, Outcome
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
+__all__ = ["Deletion", "Deletions"]
+
 _HOUR: Final = 3600.0
 _ID_BYTES: Final = 16
 

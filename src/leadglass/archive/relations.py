@@ -6,6 +6,7 @@ each relation ends by itself.
 Source: 45 CFR 164.308(a)(4)(ii)(B), 164.312(a)(1); 45 CFR 164.506(c) for the treating relationship.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Final
@@ -18,16 +19,30 @@ from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
+__all__ = ["Relation", "RelationEntry", "RelationKeeper"]
+
 _GIVEN: Final = frozenset({Relation.ASSIGNED, Relation.TREATING})
 """The others are told by the objects themselves, or given by emergency access."""
 
 
+def _anybody(_principal_id: str) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class RelationKeeper:
-    """Gives and takes relations; holds no state."""
+    """Gives and takes relations; holds no state.
+
+    Attributes:
+        access: the one door.
+        index: keeps them.
+        exists: whether there is somebody of that principal id: what is given to nobody would wait for whoever gets
+            that name.
+    """
 
     access: Access
     index: Index
+    exists: Callable[[str], bool] = _anybody
 
     def assign(self, principal: Principal, entry: RelationEntry) -> None:
         """Give somebody a relation until a moment.
@@ -35,12 +50,14 @@ class RelationKeeper:
         Raises:
             AccessDenied: policy said no.
             AuditUnavailable: it cannot be put on record.
-            UsageError: it is no relation that is given, is to none or to both of study and patient, is over already, or
+            UsageError: there is nobody of that name, it is no relation that is given, is to none or to both of study and patient, is over already, or
                 ends after more than ``RELATION_DAYS_MAX`` days.
             OutOfResources: they have too many.
         """
         grant = self.access.permit(principal, Permission.RELATION_ASSIGN)
         _require_given(entry.relation, entry.study_uid, entry.patient_id)
+        if not self.exists(entry.principal_id):
+            raise UsageError("there is nobody of that name to give a relation to")
         now = self.access.clock.now()
         if not now < entry.until <= now + timedelta(days=RELATION_DAYS_MAX):
             raise UsageError(f"a relation ends in the next {RELATION_DAYS_MAX} days")

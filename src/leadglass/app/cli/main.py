@@ -14,16 +14,20 @@ from leadglass.base.errors import LeadglassError
 
 _COMMANDS: Final = {
     "audit": "show, verify and prove the audit log",
+    "client": "services and scripts: keys, scopes, who answers for them",
     "device": "enrol, list and revoke devices",
     "echo": "ask whether a node answers (C-ECHO)",
     "find": "find studies, series and instances (C-FIND)",
     "get": "fetch objects (C-GET)",
+    "identity": "test single sign-on and directories",
     "import": "take every file of a folder",
     "init": "make a new site",
+    "relation": "who works on which study, who treats whom",
     "send": "send files to a node (C-STORE)",
     "serve": "run the node",
     "session": "who is signed in: list, end",
     "status": "what is held, who holds the keys, what needs attention",
+    "study": "delete softly, restore, list what is deleted",
     "user": "people: accounts, roles, invitations",
     "vault": "verify what is held, rebuild the index",
 }

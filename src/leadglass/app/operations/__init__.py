@@ -7,7 +7,16 @@ there is one way to do each thing, with policy and audit on it.
 from collections.abc import Mapping
 
 from leadglass.app.control import Operation
+from leadglass.app.operations.clients import (
+    client_add,
+    client_change,
+    client_disable,
+    client_list,
+    client_show,
+)
+from leadglass.app.operations.deletions import study_delete, study_deleted, study_restore
 from leadglass.app.operations.devices import device_enrol, device_list, device_revoke
+from leadglass.app.operations.identity_test import identity_test
 from leadglass.app.operations.objects import (
     import_files,
     refuse_while_served,
@@ -30,19 +39,32 @@ from leadglass.app.operations.people import (
     user_show,
 )
 from leadglass.app.operations.record import audit_proof, audit_show, audit_verify
+from leadglass.app.operations.relations import relation_assign, relation_end, relation_list
 from leadglass.app.operations.status import status
 
 OPERATIONS: Mapping[str, Operation] = {
     "audit-proof": audit_proof,
     "audit-show": audit_show,
     "audit-verify": audit_verify,
+    "client-add": client_add,
+    "client-change": client_change,
+    "client-disable": client_disable,
+    "client-list": client_list,
+    "client-show": client_show,
     "device-enrol": device_enrol,
     "device-list": device_list,
     "device-revoke": device_revoke,
+    "identity-test": identity_test,
     "import": import_files,
+    "relation-assign": relation_assign,
+    "relation-end": relation_end,
+    "relation-list": relation_list,
     "session-end": session_end,
     "session-list": session_list,
     "status": status,
+    "study-delete": study_delete,
+    "study-deleted": study_deleted,
+    "study-restore": study_restore,
     "user-add": user_add,
     "user-bootstrap": user_bootstrap,
     "user-change": user_change,

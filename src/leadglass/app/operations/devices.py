@@ -12,7 +12,7 @@ from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.certs.authority import IssuedCertificate
 from leadglass.trust.certs.bundle import write_pem
 from leadglass.trust.certs.inventory import inventory
-from leadglass.trust.identity.models import Device, DeviceRole
+from leadglass.trust.identity.models import Device, DeviceRole, Principal
 from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.policy.interfaces import Permission
 
@@ -101,7 +101,16 @@ def _issue(node: Node, asked: _Enrolment) -> IssuedCertificate:
 
 def device_list(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
     """List devices and every certificate of the site."""
-    node.access.permit(operator(), Permission.DEVICE_LIST)
+    return device_report(node, operator())
+
+
+def device_report(node: Node, principal: Principal) -> JSON:
+    """List them for anybody who may know them.
+
+    Raises:
+        AccessDenied: policy said no.
+    """
+    node.access.permit(principal, Permission.DEVICE_LIST)
     rows = inventory(node.registry, node.clock, authority=node.authority.facts, node=node.credentials.facts)
     return {
         "devices": [_device_json(device) for device in node.registry.list()],

@@ -5,12 +5,25 @@ from leadglass.app.compose import Node, operator
 from leadglass.app.control import JSON, Tell
 from leadglass.app.operations.objects import recovery_json
 from leadglass.trust.certs.inventory import inventory
+from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
 
 def status(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
     """Say what is held, who holds the keys, what is on record, and what needs attention."""
-    node.access.permit(operator(), Permission.STATUS_READ)
+    report = status_report(node, operator())
+    report["site"] = str(node.paths.root)
+    report["keys"]["location"] = node.provider.facts().location
+    return report
+
+
+def status_report(node: Node, principal: Principal) -> JSON:
+    """Say the same to anybody who may know it; where things lie on the disk is for who is at the machine.
+
+    Raises:
+        AccessDenied: policy said no.
+    """
+    node.access.permit(principal, Permission.STATUS_READ)
     node.writer.barrier()
     counts = node.index.counts()
     facts = node.provider.facts()
@@ -18,7 +31,6 @@ def status(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
     attention = list(_attention(node))
     return {
         "version": __version__,
-        "site": str(node.paths.root),
         "ae_title": node.settings.dimse.ae_title,
         "held": {
             "studies": counts.studies,
@@ -29,7 +41,6 @@ def status(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
         },
         "keys": {
             "provider": facts.kind,
-            "location": facts.location,
             "hardware": facts.hardware,
             "separate_from_data": facts.separate_from_data,
             # 74 FR 19006: the safe harbour asks for keys at a location separate from the data.

@@ -13,6 +13,7 @@ from leadglass.archive.access import Access
 from leadglass.archive.administration.people import origin_of
 from leadglass.base.errors import NotFound, UsageError
 from leadglass.base.limits import CLIENT_DAYS_MAX
+from leadglass.trust.certs.authority import read_certificate
 from leadglass.trust.identity.access_tokens import IssuedTokens
 from leadglass.trust.identity.clients import Client, Clients
 from leadglass.trust.identity.models import Principal
@@ -33,6 +34,17 @@ SCOPES: Final = (
 
 _PLAIN_ROLES: Final = frozenset({"client"})
 """Roles that come with being a service. Any other is given by whoever gives roles."""
+
+
+def fingerprint_of(certificate_pem: str) -> str:
+    """Return what a client's certificate is known by.
+
+    It is shown inside TLS, so it has to be one of the site's own authority.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return read_certificate(certificate_pem.encode("utf-8")).sha256
 
 
 @dataclass(frozen=True, slots=True)
