@@ -481,6 +481,9 @@ ones are refused and on record, but not kept: who sends ever new content must no
 COMMITMENT_REQUESTS_MAX: Final = 1000
 """Storage commitment requests that wait for their reports, over all devices; each is up to 2.6 MB in the database."""
 
+POSTURES_REMEMBERED_MAX: Final = 10_000
+"""Statements of the access proxy that were verified, 32 octets each; the oldest is verified again."""
+
 # --- worklist --------------------------------------------------------------------------------------------------
 
 WORKITEMS_MAX: Final = 1_000_000

@@ -25,6 +25,7 @@ from leadglass.trust.identity.models import (
     Principal,
     Unrecognised,
 )
+from leadglass.trust.identity.posture import MANAGED, NoPostures, Postures
 from leadglass.trust.identity.sessions import SessionStore
 from leadglass.trust.identity.standing import BreakGlass, no_break_glass
 from leadglass.trust.identity.throttle import AddressBuckets
@@ -48,7 +49,6 @@ PURPOSES: Final = frozenset(
 )
 """What a request may say it is for. Source: HL7 v3 PurposeOfUse. Not BTG: breaking the glass is no word in a header."""
 DEFAULT_PURPOSE: Final = "TREAT"
-MANAGED: Final = "managed"
 
 _NOTHING: Final = NotAuthenticated()
 _PURPOSE: Final = NotAuthenticated("purpose of use is not one of ours", error="invalid_request")
@@ -68,6 +68,7 @@ class SessionAuthenticator:
         recorder: told of refusals; of one address a few a minute at most, so that nobody fills the log with them.
         clock: of the site.
         break_glass: emergency access in force.
+        postures: says what the access proxy's header is worth; None: nothing.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class SessionAuthenticator:
         recorder: IdentityEvents,
         clock: Clock,
         break_glass: BreakGlass = no_break_glass,
+        postures: Postures | None = None,
     ) -> None:
         self._sessions = sessions
         self._accounts = accounts
@@ -89,6 +91,7 @@ class SessionAuthenticator:
         self._events = recorder
         self._clock = clock
         self._break_glass = break_glass
+        self._postures = postures or NoPostures()
         self._refusals = AddressBuckets(clock, burst=30.0, per_second=0.1)
 
     def authenticate(self, presented: Presented) -> Principal | NotAuthenticated:
@@ -135,7 +138,7 @@ class SessionAuthenticator:
             circumstances=Circumstances(
                 session_id=facts.session_id,
                 zone=zone,
-                posture=MANAGED if workstation or presented.posture == MANAGED else "",
+                posture=MANAGED if workstation else self._postures.of(presented.posture, presented.address),
                 workstation=workstation,
                 purpose=purpose,
                 methods=facts.methods,
@@ -162,7 +165,7 @@ class SessionAuthenticator:
             circumstances=replace(
                 principal.circumstances,
                 zone=self._zones.of(presented.address),
-                posture=MANAGED if workstation or presented.posture == MANAGED else "",
+                posture=MANAGED if workstation else self._postures.of(presented.posture, presented.address),
                 workstation=workstation,
                 purpose=purpose,
                 break_glass=self._break_glass(principal.principal_id),

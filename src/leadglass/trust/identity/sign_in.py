@@ -26,7 +26,7 @@ from leadglass.base.errors import UsageError
 from leadglass.base.secret import Secret
 from leadglass.trust.identity import events
 from leadglass.trust.identity.accounts import Accounts
-from leadglass.trust.identity.authenticator import MANAGED, workstation_of
+from leadglass.trust.identity.authenticator import workstation_of
 from leadglass.trust.identity.badges import Badges
 from leadglass.trust.identity.database import IdentityDatabase
 from leadglass.trust.identity.interfaces import IdentityEvents, PasswordSource, WorkstationDirectory
@@ -54,6 +54,7 @@ from leadglass.trust.identity.pending import (
     PendingSignIns,
     holder_of,
 )
+from leadglass.trust.identity.posture import MANAGED
 from leadglass.trust.identity.recovery_codes import RecoveryCodes
 from leadglass.trust.identity.sessions import AccountGoneError, LiveSession, SessionStore
 from leadglass.trust.identity.throttle import AccountThrottle, AddressBuckets
