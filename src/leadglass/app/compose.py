@@ -68,8 +68,10 @@ from leadglass.trust.certs.renewal import make_node_certificate, open_node_certi
 from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.federation.service import Federation, open_federation
+from leadglass.trust.identity.jose import JoseRefused, KeySet
 from leadglass.trust.identity.models import AccountKind, Principal
 from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
+from leadglass.trust.identity.posture import NoPostures, Postures, SignedPostures
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
 from leadglass.trust.identity.sessions import SessionRules
 from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES, SignInPolicy
@@ -287,7 +289,7 @@ def open_node(
             opened, policy_events, EmergencyStudies(index), clock, _emergency_options(settings)
         ),
         minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
-        options=_identity_options(paths, settings, federation, policy),
+        options=_identity_options(paths, settings, federation, policy, clock),
     )
     access = Access(policy, audit, vault, clock, identity.standing)
     access_review = AccessReview(
@@ -460,7 +462,7 @@ def _review_options(settings: Settings) -> ReviewOptions:
 
 
 def _identity_options(
-    paths: SitePaths, settings: Settings, federation: Federation, policy: SitePolicy
+    paths: SitePaths, settings: Settings, federation: Federation, policy: SitePolicy, clock: Clock
 ) -> IdentityOptions:
     said = settings.identity
     breached = (BreachedPasswords(paths.root / said.breached_passwords),) if said.breached_passwords else ()
@@ -473,6 +475,7 @@ def _identity_options(
         blocklists=breached,
         context_words=(settings.site.name, "leadglass", *settings.site.names),
         networks=settings.zones.networks,
+        postures=_postures(paths, settings, clock),
         sessions=SessionRules(
             consoles=frozenset(f"device:{device_id}" for device_id in said.consoles),
             sessions_per_person=said.sessions_per_person,
@@ -515,6 +518,19 @@ def _open_database(paths: SitePaths, settings: Settings, keys: SiteKeys) -> Data
     if settings.index.url == "sqlite":
         return SQLiteDatabase(paths.index, keys.database_key("index"))
     return PostgreSQLDatabase(Secret(settings.index.url.encode("utf-8")))
+
+
+def _postures(paths: SitePaths, settings: Settings, clock: Clock) -> Postures:
+    web = settings.web
+    if not web.posture_issuer:
+        return NoPostures()
+    try:
+        keys = KeySet((paths.root / web.posture_keys).read_bytes())
+    except OSError as error:
+        raise ConfigurationError(f"web.posture_keys cannot be read: {error.strerror}") from error
+    except JoseRefused as error:
+        raise ConfigurationError(f"web.posture_keys: {error}") from error
+    return SignedPostures(web.posture_issuer, settings.site.names[0], keys, clock)
 
 
 def _token_verifier(paths: SitePaths, settings: Settings, clock: Clock) -> JWTVerifier | None:

@@ -1,32 +1,46 @@
 """``make demo``: a throw-away site that does the main job once, and keeps running for you to try.
 
-Everything it does, it does through the command line, as you would. It needs no terminal, and running it again is
-harmless: what is there is kept, what runs goes on running.
+Everything it does, it does through the command line and over HTTPS, as you would. It needs no terminal, and running it
+again is harmless: what is there is kept, what runs goes on running.
 """
 
+import http.client
 import json
 import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+import tomllib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import click
 
 _PORT_FIRST: Final = 11112
 _PORT_LAST: Final = 11199
+_HTTPS_PORT_FIRST: Final = 8443
+_HTTPS_PORT_LAST: Final = 8499
 _START_SECONDS: Final = 60.0
+_HTTPS_SECONDS: Final = 60.0
+_DICOM_WEB: Final = "/dicom-web"
+_RADIOLOGIST: Final = "jane"
+_ADMINISTRATOR: Final = "admin"
 _DEVICES: Final = (
     ("ct1", "CT1", ("store",)),
     ("workstation", "WORKSTATION", ("query-retrieve",)),
     ("router", "ROUTER", ("router",)),
+    ("gateway", "GATEWAY", ("store", "query-retrieve")),
 )
+# Of the sample files those that go in over HTTPS; the first one is looked at. With data of your own: the first ten.
+_OVER_HTTPS: Final = ("examples_rgb_color.dcm", "CT_small.dcm", "MR_small.dcm")
+_OVER_HTTPS_MAX: Final = 10
+_PREAMBLE_OCTETS: Final = 128  # PS3.10 7.1: then the letters DICM
 
 
 class DemoFailed(Exception):
@@ -59,9 +73,33 @@ class Demo:
         """Process id of the node."""
         return self.root / "node.pid"
 
+    @property
+    def pictures(self) -> Path:
+        """What was rendered."""
+        return self.root / "pictures"
+
+    @property
+    def https_port(self) -> int:
+        """Port of DICOMweb and sign-in."""
+        port: int = self._settings()["web"]["port"]
+        return port
+
+    @property
+    def port(self) -> int:
+        """Port of DICOM."""
+        port: int = self._settings()["dimse"]["port"]
+        return port
+
     def device(self, name: str) -> Path:
         """Return a device's file."""
         return self.devices / f"{name}.toml"
+
+    def curl(self, name: str) -> Path:
+        """Return the file with curl's options for a device, or for a person."""
+        return self.root / f"{name}.curl"
+
+    def _settings(self) -> dict[str, Any]:
+        return tomllib.loads((self.site / "leadglass.toml").read_text(encoding="utf-8"))
 
 
 @click.group()
@@ -75,20 +113,23 @@ def demo() -> None:
     "--data", type=click.Path(path_type=Path, exists=True), default=None, help="Your own DICOM files."
 )
 def start(folder: Path, data: Path | None) -> None:
-    """Make a site in FOLDER, start it, send studies, find them, fetch one back, verify the record."""
+    """Make a site in FOLDER, start it, store studies both ways, find them, fetch them back, verify the record."""
     here = Demo(folder.resolve())
+    files = data or _sample_files()
     try:
         _prepare(here)
         _serve(here)
-        _send(here, data or _sample_files())
+        looked_at = _over_https(here, files)
+        _send(here, files)
         study = _find(here)
         if study:
             _fetch(here, study)
+        token, invitation = _let_people_in(here)
         _verify(here)
     except DemoFailed as error:
         click.echo(f"\nThe demo stopped: {error}", err=True)
         sys.exit(1)
-    _say_what_next(here, study)
+    _say_what_next(here, study, looked_at, token, invitation)
 
 
 @demo.command()
@@ -113,6 +154,8 @@ def stop(folder: Path) -> None:
 
 def _prepare(here: Demo) -> None:
     if (here.site / "leadglass.toml").exists():
+        if not here.device("gateway").exists():
+            raise DemoFailed(f"{here.root} is of an earlier version: `make clean` removes it")
         _step("The site is there already", str(here.site))
         return
     if here.root.exists() and any(here.root.iterdir()):
@@ -124,10 +167,10 @@ def _prepare(here: Demo) -> None:
         shutil.rmtree(here.root)
     here.root.mkdir(parents=True, exist_ok=True)
     (here.root / ".leadglass-demo").touch()
-    port = _free_port()
+    port, https_port = _free_port(), _free_https_port()
     _step("Making a throw-away site", "keys, certificate authority, settings")
     _run("init", str(here.site), "--name", "Leadglass demo", "--listen", "127.0.0.1", "--port", str(port),
-         "--host-name", "localhost", "--host-name", "127.0.0.1")  # fmt: skip
+         "--https-port", str(https_port), "--host-name", "localhost", "--host-name", "127.0.0.1")  # fmt: skip
     for name, ae_title, roles in _DEVICES:
         _step(
             "Enrolling a device", f"{name} ({', '.join(roles)}): its own key, certificate, AE title, network"
@@ -147,6 +190,18 @@ def _prepare(here: Demo) -> None:
         if name == "workstation":
             arguments += ["--host", "localhost", "--port", str(port + 1), "--move-destination"]
         _run(*arguments, *(part for role in roles for part in ("--role", role)))
+    _write_curl_options(here)
+
+
+def _write_curl_options(here: Demo) -> None:
+    """Write what curl must know, so that the lines to paste are short: ``curl -K FILE URL``."""
+    common = ["silent", "show-error", f'cacert = "{here.devices / "gateway.ca.pem"}"']
+    certificate = [f'{key} = "{here.devices / f"gateway.{key}.pem"}"' for key in ("cert", "key")]
+    here.curl("gateway").write_text("\n".join([*common, *certificate, ""]), encoding="utf-8")
+    for name in (_RADIOLOGIST, _ADMINISTRATOR):
+        cookies = here.root / f"{name}.cookies"
+        person = [f'cookie = "{cookies}"', f'cookie-jar = "{cookies}"', 'header = "X-Leadglass-CSRF: 1"']
+        here.curl(name).write_text("\n".join([*common, *person, ""]), encoding="utf-8")
 
 
 def _serve(here: Demo) -> None:
@@ -183,6 +238,60 @@ def _send(here: Demo, data: Path) -> None:
         )
 
 
+def _over_https(here: Demo, data: Path) -> str:
+    """Store, search and look as the gateway does, with its certificate; return the URL of what was looked at."""
+    with _Gateway(here) as gateway:
+        files = _files_for_https(data)
+        _step("Storing over HTTPS (STOW-RS), as the gateway, with its certificate", f"{len(files)} files")
+        stored = gateway.store(files)
+        click.echo(f"    {len(stored)} of {len(files)} stored")
+        _step("Searching over HTTPS (QIDO-RS)", f"GET {_DICOM_WEB}/studies")
+        count, matches = gateway.search("/studies?limit=3")
+        for match in matches:
+            name, date = _text(match, "00100010") or "(no name)", _text(match, "00080020")
+            click.echo(f"    {name[:28]:28}  {date:8}  {_text(match, '00080061')}")
+        click.echo(f"    {count} studies in all (X-Total-Count)")
+        for instance in stored:
+            if gateway.is_picture(instance):
+                _look(here, gateway, instance)
+                return instance
+    click.echo("    nothing among them has a picture")
+    return ""
+
+
+def _look(here: Demo, gateway: "_Gateway", instance: str) -> None:
+    _step("Looking (WADO-RS)", "metadata, a frame, a rendered picture")
+    [metadata] = json.loads(gateway.get(f"{instance}/metadata", "application/dicom+json"))
+    click.echo(f"    metadata: {len(metadata)} attributes, no pack was opened for them")
+    frame = gateway.get(f"{instance}/frames/1", 'multipart/related; type="application/octet-stream"')
+    click.echo(f"    frame 1: {len(frame):,} octets")
+    picture = gateway.get(f"{instance}/rendered", "image/jpeg")
+    here.pictures.mkdir(exist_ok=True)
+    path = here.pictures / "rendered.jpg"
+    path.write_bytes(picture)
+    click.echo(f"    rendered: {len(picture):,} octets of JPEG in {path}")
+
+
+def _let_people_in(here: Demo) -> tuple[str, str]:
+    """Return the token of the first administrator (empty where there is one) and the radiologist's invitation."""
+    _step("People: the first administrator", "a token for one use, printed on the machine's own console")
+    try:
+        token = str(_json("user", "bootstrap", "--site", str(here.site))["token"])
+    except DemoFailed:
+        token = ""
+    click.echo(f"    {token or 'there is one already'}")
+    _step("People: a radiologist", "an account has no password; it comes with an invitation to set one")
+    known = {user["account"] for user in _json("user", "list", "--site", str(here.site))["users"]}
+    verb = (
+        ("reset", _RADIOLOGIST)
+        if _RADIOLOGIST in known
+        else ("add", _RADIOLOGIST, "--name", "Jane Roe", "--role", "radiologist")
+    )
+    invitation = str(_json("user", *verb, "--site", str(here.site))["invitation"])
+    click.echo(f"    {_RADIOLOGIST}: {invitation}")
+    return token, invitation
+
+
 def _find(here: Demo) -> str:
     _step("Finding them, as the workstation", "leadglass find")
     answer = _json("find", "--device", str(here.device("workstation")))
@@ -215,33 +324,160 @@ def _verify(here: Demo) -> None:
     click.echo("    " + _run("audit", "verify", "--site", str(here.site)).strip().replace("\n", "\n    "))
 
 
-def _say_what_next(here: Demo, study: str) -> None:
-    settings = (here.device("ct1")).read_text(encoding="utf-8")
-    port = next(line.split("=")[1].strip() for line in settings.splitlines() if line.startswith("node_port"))
+def _say_what_next(here: Demo, study: str, looked_at: str, token: str, invitation: str) -> None:
+    port, web = here.port, f"https://localhost:{here.https_port}"
     binary = _short(Path(sys.executable).with_name("leadglass"))
     tls = "+tls {0}.key.pem {0}.cert.pem +cf {0}.ca.pem"
     ct1 = tls.format(_short(here.devices / "ct1"))
     workstation = tls.format(_short(here.devices / "workstation"))
     site = _short(here.site)
     reader = _short(here.device("workstation"))
+    gateway, person, admin = (
+        f"curl -K {_short(here.curl(name))}" for name in ("gateway", _RADIOLOGIST, _ADMINISTRATOR)
+    )
+    instance = f"{web}{_DICOM_WEB}{looked_at}" if looked_at else f"{web}{_DICOM_WEB}/studies/UID"
+    one_study = f"{web}{_DICOM_WEB}/studies/{study or 'UID'}"
+    password = "a lamp beside the quiet river"  # noqa: S105 - an example; the person chooses
+    administrator = f"""
+The first administrator, with the token, and then a second factor: the answer says which:
+
+  {admin} --json '{{"token":"{token}","account":"{_ADMINISTRATOR}","display_name":"Admin","password":"{password}"}}' \\
+       {web}/api/v1/first-administrator
+  {admin} --json '{{"account":"{_ADMINISTRATOR}","password":"{password}"}}' {web}/api/v1/sign-in
+"""
     click.echo(f"""
-The node runs on in the background (process {_running(here)}), on localhost port {port}. Try next:
+The node runs on in the background (process {_running(here)}): DICOM on localhost port {port}, HTTPS on port {here.https_port}.
+Lines to paste:
 
   {binary} status --site {site}
   {binary} find --device {reader} -k 'PatientName=*'
   {binary} get --device {reader} --study {study or "UID"} --out fetched
   {binary} audit show --site {site} --limit 20
-  {binary} device revoke ct1 --site {site}      (and send again)
 
+DICOMweb, as the gateway (its certificate is in the file of options):
+
+  {gateway} '{web}{_DICOM_WEB}/studies?PatientName=c*&fuzzymatching=true&limit=5'
+  {gateway} {one_study}/metadata
+  {gateway} -H 'Accept: image/png' -o picture.png {instance}/rendered
+  {gateway} -H 'Content-Type: application/dicom' --data-binary @{_short(_sample_files())}/CT_small.dcm {web}{_DICOM_WEB}/studies
+  {gateway} {web}/openapi.json
+
+The radiologist: takes the invitation, signs in, reads, signs out:
+
+  {person} --json '{{"token":"{invitation}","password":"{password}"}}' {web}/api/v1/invitation
+  {person} --json '{{"account":"{_RADIOLOGIST}","password":"{password}"}}' {web}/api/v1/sign-in
+  {person} '{web}{_DICOM_WEB}/studies?limit=2'
+  {binary} session list --site {site}
+  {person} -X POST {web}/api/v1/sign-out
+{administrator if token else ""}
 With DCMTK (apt-get install dcmtk), the same doors (its getscu and movescu speak no TLS up to 3.6.7; `leadglass get` does):
 
   echoscu  {ct1} -aet CT1 -aec LEADGLASS localhost {port}
   storescu {ct1} -aet CT1 -aec LEADGLASS localhost {port} {_short(_sample_files())}/MR_small.dcm
   findscu  {workstation} -aet WORKSTATION -aec LEADGLASS \\
            -S -k QueryRetrieveLevel=STUDY -k PatientName -k StudyInstanceUID localhost {port}
-  echoscu  -aet CT1 -aec LEADGLASS localhost {port}      (no TLS: refused, and on record)
+  echoscu  -aet CT1 -aec LEADGLASS localhost {port}      # no TLS: refused, and on record
+  {binary} device revoke ct1 --site {site}      # and try again
 
 `make demo-stop` ends it.""")
+
+
+# --- HTTPS -----------------------------------------------------------------------------------------------------
+
+
+class _Gateway:
+    """The fourth device, over one connection that shows its certificate."""
+
+    def __init__(self, here: Demo) -> None:
+        context = ssl.create_default_context(cafile=str(here.devices / "gateway.ca.pem"))
+        context.minimum_version = ssl.TLSVersion.TLSv1_3
+        context.load_cert_chain(here.devices / "gateway.cert.pem", here.devices / "gateway.key.pem")
+        self._connection = http.client.HTTPSConnection(
+            "localhost", here.https_port, context=context, timeout=_HTTPS_SECONDS
+        )
+
+    def __enter__(self) -> Self:
+        """Return it; the connection opens with the first request."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Close the connection."""
+        self._connection.close()
+
+    def store(self, files: Sequence[Path]) -> list[str]:
+        """Store files in one request; return the paths of what is held now, below the root of DICOMweb."""
+        boundary = "leadglass-demo-" + os.urandom(12).hex()
+        parts = b"".join(
+            b"--%b\r\nContent-Type: application/dicom\r\n\r\n%b\r\n" % (boundary.encode(), file.read_bytes())
+            for file in files
+        )
+        media_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+        body = parts + b"--%b--\r\n" % boundary.encode()
+        # 202: some are held, some are not; 409: none is (PS3.18 Table 10.5.3-1).
+        text, _ = self._ask("POST", "/studies", {"Content-Type": media_type}, body, (200, 202, 409))
+        report = json.loads(text)
+        return [
+            item["00081190"]["Value"][0].partition(_DICOM_WEB)[2]
+            for item in report.get("00081199", {}).get("Value", ())
+        ]
+
+    def search(self, path: str) -> tuple[str, list[dict[str, Any]]]:
+        """Return how many there are in all, and those of the first page."""
+        text, headers = self._ask("GET", path, {"Accept": "application/dicom+json"}, None, (200, 204))
+        return headers.get("X-Total-Count", "0"), json.loads(text or b"[]")
+
+    def is_picture(self, instance: str) -> bool:
+        """Whether an instance has pixels."""
+        series, _, uid = instance.rpartition("/instances/")
+        _, matches = self.search(f"{series}/instances?SOPInstanceUID={uid}")
+        return bool(matches and matches[0].get("00280010", {}).get("Value"))
+
+    def get(self, path: str, accept: str) -> bytes:
+        """Return a resource."""
+        return self._ask("GET", path, {"Accept": accept}, None, (200,))[0]
+
+    def _ask(
+        self, method: str, path: str, headers: dict[str, str], body: bytes | None, statuses: Sequence[int]
+    ) -> tuple[bytes, http.client.HTTPMessage]:
+        try:
+            self._connection.request(method, _DICOM_WEB + path, body, headers)
+            response = self._connection.getresponse()
+            text = response.read()
+        except (OSError, http.client.HTTPException) as error:
+            raise DemoFailed(f"{method} {path.partition('?')[0]}: {type(error).__name__}") from error
+        if response.status not in statuses:
+            raise DemoFailed(
+                f"{method} {path.partition('?')[0]} was answered with {response.status}\n{text[:500].decode()}"
+            )
+        return text, response.headers
+
+
+def _files_for_https(data: Path) -> list[Path]:
+    """Return some files that begin as DICOM files do."""
+    named = [data / name for name in _OVER_HTTPS if (data / name).is_file()]
+    found = named or [path for path in _few_files(data) if _is_dicom(path)]
+    if not found:
+        raise DemoFailed(f"no DICOM file is in {data}")
+    return found[:_OVER_HTTPS_MAX]
+
+
+def _few_files(data: Path) -> Iterator[Path]:
+    """Yield files of the folder, in the order of their names, as many as may be needed and no more."""
+    for path in sorted(data.rglob("*"))[: 100 * _OVER_HTTPS_MAX] if data.is_dir() else [data]:
+        if path.is_file():
+            yield path
+
+
+def _is_dicom(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(_PREAMBLE_OCTETS + 4).endswith(b"DICM")
+
+
+def _text(match: dict[str, Any], tag: str) -> str:
+    """Return the first value of an attribute of the DICOM JSON model, as text (PS3.18 F.2)."""
+    values = match.get(tag, {}).get("Value") or [""]
+    first = values[0]
+    return str(first.get("Alphabetic", "") if isinstance(first, dict) else first)
 
 
 # --- small things ----------------------------------------------------------------------------------------------
@@ -293,14 +529,25 @@ def _sample_files() -> Path:
 def _free_port() -> int:
     """Return a port of which the next one is free too: the workstation listens there."""
     for port in range(_PORT_FIRST, _PORT_LAST, 2):
-        try:
-            for candidate in (port, port + 1):
-                with socket.socket() as sock:
-                    sock.bind(("127.0.0.1", candidate))
-        except OSError:
-            continue
-        return port
+        if _is_free(port) and _is_free(port + 1):
+            return port
     raise DemoFailed(f"no free port between {_PORT_FIRST} and {_PORT_LAST}")
+
+
+def _free_https_port() -> int:
+    for port in range(_HTTPS_PORT_FIRST, _HTTPS_PORT_LAST + 1):
+        if _is_free(port):
+            return port
+    raise DemoFailed(f"no free port between {_HTTPS_PORT_FIRST} and {_HTTPS_PORT_LAST}")
+
+
+def _is_free(port: int) -> bool:
+    try:
+        with socket.socket() as sock:
+            sock.bind(("127.0.0.1", port))
+    except OSError:
+        return False
+    return True
 
 
 def _running(here: Demo) -> int | None:

@@ -24,6 +24,7 @@ from leadglass.trust.identity.invitations import Invitations
 from leadglass.trust.identity.models import Account, AccountKind, Origin
 from leadglass.trust.identity.passkeys import Passkeys, RelyingParty
 from leadglass.trust.identity.passwords import NIST, Blocklist, PasswordProfile, Passwords
+from leadglass.trust.identity.posture import Postures
 from leadglass.trust.identity.recovery_codes import RecoveryCodes
 from leadglass.trust.identity.sessions import SessionRules, SessionStore
 from leadglass.trust.identity.sign_in import ADMINISTRATOR_ROLES, Factors, SignInPolicy, SignInService
@@ -122,6 +123,7 @@ class IdentityOptions:
         first_roles: of the first administrator.
         check_roles: raises UsageError for roles that exclude each other; None: none do.
         directories: further places that know passwords.
+        postures: says what the access proxy's header is worth; None: nothing.
         watched: whose sessions raise an alert when they begin; a vendor's support.
         token_endpoint: path where services and scripts get access tokens; at the first of ``origins``.
         scopes: all that their tokens may be limited to.
@@ -141,6 +143,7 @@ class IdentityOptions:
     first_roles: tuple[str, ...] = ("security-officer",)
     check_roles: Callable[[Sequence[str]], None] | None = None
     directories: Sequence[PasswordSource] = ()
+    postures: Postures | None = None
     watched: Callable[[Account], bool] = lambda account: account.kind is AccountKind.VENDOR
     token_endpoint: str = "/oauth/token"  # noqa: S105 - a path
     scopes: Sequence[str] = ()
@@ -278,7 +281,15 @@ def open_identity(
         ),
         standing=RegisteredStanding(devices, accounts, sessions, access_tokens, clock, break_glass.in_force),
         authenticator=SessionAuthenticator(
-            sessions, accounts, devices, zones, access_tokens, recorder, clock, break_glass.in_force
+            sessions,
+            accounts,
+            devices,
+            zones,
+            access_tokens,
+            recorder,
+            clock,
+            break_glass.in_force,
+            chosen.postures,
         ),
         break_glass=break_glass,
     )

@@ -107,6 +107,9 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         origins: other origins whose pages may call the API with the user's cookie, ``https://host[:port]``. Trusted with
             everything that its users may see.
         proxies: addresses or networks of reverse proxies. Trusted to say who called them.
+        posture_issuer: exact ``iss`` of the access proxy that vouches for workstations in the header ``X-Leadglass-Posture``;
+            empty: nobody does. Trusted to say that a device is managed.
+        posture_keys: file of its public keys (JWKS, RFC 7517); relative to the site's folder.
         public_port: port that browsers see, where a reverse proxy has another; 0: ours.
         decoders: processes that decode and render strangers' pixels.
         access_log: a line of JSON for each request on standard error: no path, no query, no name.
@@ -119,6 +122,8 @@ class WebSettings(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     client_certificates: bool = True
     origins: tuple[str, ...] = ()
     proxies: tuple[str, ...] = ()
+    posture_issuer: str = ""
+    posture_keys: str = ""
     public_port: int = 0
     decoders: int = 2
     access_log: bool = False
@@ -406,6 +411,8 @@ def check_settings(settings: Settings) -> None:
         raise ConfigurationError("policy.time_zone: a name like Europe/Berlin is expected") from error
     if settings.index.url != "sqlite" and not settings.index.url.startswith(("postgresql://", "postgres://")):
         raise ConfigurationError("index.url: 'sqlite' or 'postgresql://...' is expected")
+    if bool(settings.web.posture_issuer) != bool(settings.web.posture_keys):
+        raise ConfigurationError("web.posture_issuer and web.posture_keys go together")
     if bool(settings.users.token_issuer) != bool(settings.users.token_keys):
         raise ConfigurationError("users.token_issuer and users.token_keys go together")
     _check_providers(settings)
