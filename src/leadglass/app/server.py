@@ -68,6 +68,7 @@ def chores_of(node: Node) -> Chores:
     """Return what the node does now and then."""
     return Chores(
         [
+            Chore("decoders", ONCE, node.transcoder.warm),
             Chore("password check", ONCE, node.identity.passwords.prepare),
             Chore("emergency accesses", _MINUTE, node.identity.break_glass.due),
             Chore("sessions", _MINUTE, node.identity.sessions.sweep),
