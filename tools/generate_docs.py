@@ -14,13 +14,14 @@ stands in a table here, and a code without its row is an error: the page cannot 
 
 import argparse
 import ast
+import importlib
 import inspect
 import re
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
 import click
 import msgspec
@@ -35,16 +36,27 @@ from leadglass.dicom.sop_classes import STORAGE_CLASSES
 from leadglass.dicom.syntaxes import EXPLICIT_VR_LITTLE_ENDIAN, TRANSFER_SYNTAXES, TransferSyntax
 from leadglass.dicom.transcode import can_transcode
 from leadglass.dicom.values import TEXT_VRS
+from leadglass.doors.dicomweb import (
+    capabilities,
+    deletion,
+    qido,
+    rendered,
+    stow,
+    wado,
+    wado_uri,
+    worklist,
+)
+from leadglass.doors.https.endpoints import Endpoint, WebSocketEndpoint
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.certs.tls import CIPHERS_TLS12
-from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.cedar import CedarPolicy
-from leadglass.trust.policy.interfaces import SITE, Allowed, Permission, Resource
+from leadglass.trust.policy.interfaces import Permission
+from leadglass.trust.policy.roles import SHIPPED, RoleKind
 from leadglass.wire.dimse.status import meaning
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 DOCS: Final = ROOT / "docs"
 SOURCE: Final = ROOT / "src" / "leadglass"
+BUNDLE: Final = SOURCE / "trust" / "policy" / "bundle"
 
 _BLOCK: Final = re.compile(
     r"(?P<begin><!-- begin generated: (?P<name>[a-z-]+) -->\n)(?P<body>.*?)(?P<end><!-- end generated: (?P=name) -->)",
@@ -138,6 +150,10 @@ def exit_statuses() -> str:
 # --- events ----------------------------------------------------------------------------------------------------
 
 EVENT_MEANINGS: Final[Mapping[str, str]] = {
+    "ACCOUNT_CHANGED": "What an account sees, or what it is called, was changed.",
+    "ACCOUNT_CREATED": "An account was made; it has no password yet.",
+    "ACCOUNT_DISABLED": "An account is turned away from now on; its sessions ended.",
+    "ACCOUNT_LOCKED_OUT": "So many failures in a row that no password from an unknown place is looked at any more; known places go on.",
     "ASSOCIATION_ACCEPTED": "A device was recognised and its association accepted; how many contexts, which TLS.",
     "ASSOCIATION_ENDED": "An accepted association is over: how it ended, how many objects were stored and refused.",
     "ASSOCIATION_REFUSED": (
@@ -145,35 +161,73 @@ EVENT_MEANINGS: Final[Mapping[str, str]] = {
         "or an action that has no event of its own and that policy denied. The reason is in the facts."
     ),
     "AUDIT_USED": "Somebody read or verified the audit log, and what was asked for.",
+    "AUTHENTICATION_FAILED": "Somebody could not show who they are: which step, and why, in our words. The answer to them says neither.",
+    "AUTHENTICATION_SUCCEEDED": "Somebody showed who they are.",
+    "BREAK_GLASS_ENDED": "An emergency access is over: it ended by itself, was given back, or a new one took its place.",
+    "BREAK_GLASS_ESCALATED": "Nobody signed the review of an emergency access in time.",
+    "BREAK_GLASS_LISTED": "Somebody read the list of emergency accesses, with their reasons.",
+    "BREAK_GLASS_REVIEWED": "Somebody else looked at an emergency access and signed what they think of it.",
+    "BREAK_GLASS_STARTED": "Emergency access to one study or one patient begins; the reason is in the sealed part. An alert by itself.",
     "CERTIFICATE_ISSUED": "The site's authority issued a certificate: fingerprint, serial number, for whom.",
     "CERTIFICATE_REVOKED": "A certificate counts no more, because its device was revoked.",
+    "CLIENT_ENROLLED": "A service got credentials of its own; who answers for it and which scopes it may ask for.",
+    "CLIENT_REVOKED": "A service is turned away from now on.",
     "COMMITMENT_REPORTED": "A storage commitment report was worked out: how many instances are held whole, how many not.",
     "COMMITMENT_REQUESTED": "A device asked for storage commitment; the request is kept.",
-    "CONFIGURATION_CHANGED": "The site was made, or a user was enrolled or revoked.",
+    "CONFIGURATION_CHANGED": "The site was made.",
+    "CREDENTIAL_ENROLLED": "Somebody has a new password, passkey, authenticator, recovery codes, badge or invitation.",
+    "CREDENTIAL_REMOVED": "A credential counts no more.",
+    "CREDENTIAL_USED_UP": "A recovery code was used; it works once.",
+    "DELETIONS_LISTED": "Somebody read what was deleted softly.",
     "DEVICE_ENROLLED": "A device was enrolled: AE title, roles, networks, certificate.",
     "DEVICE_REVOKED": "A device was revoked.",
+    "EXPORT_ENDED": "An export (ZIP) ended: what went, what did not. Also an export that policy denied.",
+    "EXPORT_STARTED": "An export (ZIP) begins: which study, how many instances. Durable before the first octet leaves.",
     "IMPORT_ENDED": "An import of a folder ended: counts; the refused files are in the sealed part.",
     "IMPORT_STARTED": "An import of a folder began.",
     "INSTANCE_ALREADY_HELD": "An object came again with the same content; nothing was added.",
     "INSTANCE_QUARANTINED": "An object came whose UID is held with other content; it is kept apart.",
     "INSTANCE_REFUSED": "An object was refused: reason in words, catalogue code, status that was answered.",
     "INSTANCE_STORED": "An object is held. Rebuilt from the sealed record if a crash lost it.",
+    "INSTANCE_VIEWED": "Parts of a study were shown over HTTPS: metadata, frames, bulk values or pictures, of which instances. Before the first octet leaves.",
     "INTEGRITY_FAILED": "A stored object is not what was written; it was not served. Pack and offset are named.",
     "KEY_CREATED": "A key was made (one for each study, and those of the site).",
     "KEY_FAILED": "A key could not be opened or made.",
     "MOVE_ENDED": "A C-MOVE ended: completed, failed, warnings, cancelled, destination. Also a C-MOVE that policy denied.",
     "MOVE_STARTED": "A C-MOVE begins: which studies, how many instances, to which device. Durable before the first object leaves.",
+    "POLICY_CHANGED": "The site's policies were proposed, applied or given up: hashes of the old and the new.",
+    "POLICY_EXPLAINED": "Somebody asked why somebody may or may not.",
     "QUERY_ANSWERED": (
         "A query: what was asked (sealed) and which studies were shown. Durable before the matches leave. "
         "Also a query that policy denied."
     ),
+    "RELATION_CHANGED": "Somebody was assigned a study, or a treating relationship was noted, until when; or it was taken back.",
+    "RELATION_LISTED": "Somebody read whom somebody treats and what they are assigned.",
+    "REQUEST_REFUSED": "Requests over HTTPS that were refused before anybody was known: the reason, the address, and how many of the kind.",
     "RETRIEVE_ENDED": "A C-GET ended: completed, failed, warnings, cancelled. Also a C-GET that policy denied.",
     "RETRIEVE_STARTED": "A C-GET begins: which studies, how many instances. Durable before the first object leaves.",
+    "REVIEW_DECIDED": "A reviewer confirmed or removed a grant.",
+    "REVIEW_ENDED": "An access review is over; the hash of its result.",
+    "REVIEW_STARTED": "An access review was opened: which grants, who looks at them, until when.",
+    "ROLE_CHANGED": "An account has other roles: which before, which now.",
+    "ROLE_SUSPENDED": "A role was taken away because nobody looked at the grant in time.",
+    "SECURITY_ALERT": "For a person, at once: what is in the facts (mass deletion, a passkey that may have a copy, vendor support signed in, ...).",
     "SERVICE_STARTED": "The node was started.",
     "SERVICE_STOPPED": "The node was stopped in order. A start without this before it was a crash.",
+    "SESSION_ENDED": "A session is over, and why.",
+    "SESSION_LOCKED": "A session is locked until its person shows again who they are.",
+    "SESSION_STARTED": "A session began: by which methods, in which zone.",
+    "STEP_UP_SUCCEEDED": "Somebody in a session showed a strong factor again.",
+    "STUDY_DELETED": "A study, series or instance is hidden from now on; it can be restored for a while. The reason is in the sealed part.",
+    "STUDY_RESTORED": "What was deleted is shown again.",
+    "TOKEN_ISSUED": "A service was given an access token: scopes, who answers for it, whether it is bound to a certificate.",
     "VAULT_RECOVERED": "At start, open packs were replayed: rows and events made again, torn tails cut.",
     "VAULT_REINDEXED": "The index was made anew from packs and keys.",
     "VAULT_VERIFIED": "Everything held was authenticated; the number of findings.",
+    "WORKITEM_CHANGED": "A workitem was updated, claimed, completed or cancelled, or somebody asked for its cancellation.",
+    "WORKITEM_CREATED": "A workitem was made.",
+    "WORKITEM_READ": "Workitems were read or found.",
+    "WORKITEM_SUBSCRIBED": "Somebody subscribed to workitems, ended or suspended that, or listens.",
 }
 """Names of ``EventCode`` and what they say."""
 
@@ -181,20 +235,19 @@ EVENT_MEANINGS: Final[Mapping[str, str]] = {
 def recorders() -> Mapping[str, list[str]]:
     """Return, for each event, the modules that name it (and so may record it)."""
     found: dict[str, list[str]] = {name: [] for name in EventCode.__members__}
+    by_value = {member.value: name for name, member in EventCode.__members__.items()}
     for path in sorted(SOURCE.rglob("*.py")):
         module = ".".join(path.relative_to(SOURCE).with_suffix("").parts)
-        if module == "trust.audit.interfaces":
+        if module in {"trust.audit.interfaces", "trust.identity.events"}:
             continue
-        text = path.read_text(encoding="utf-8")
-        if "EventCode" not in text:
-            continue
-        names = {
-            node.attr
-            for node in ast.walk(ast.parse(text))
-            if isinstance(node, ast.Attribute)
-            and isinstance(node.value, ast.Name)
-            and node.value.id == "EventCode"
-        }
+        names = set[str]()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            # ``EventCode.X``; ``events.X`` in rooms below audit; the value itself where a room knows neither.
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                if node.value.id in {"EventCode", "events"}:
+                    names.add(node.attr)
+            elif isinstance(node, ast.Constant) and node.value in by_value:
+                names.add(by_value[str(node.value)])
         for name in names & found.keys():
             found[name].append(module)
     return found
@@ -427,25 +480,106 @@ def query_attributes() -> str:
 
 
 def policy() -> str:
-    bundle = CedarPolicy.load()
-    roles = ("store", "query-retrieve", "router", "operator", "auditor")
-
-    def verdict(role: str, permission: Permission) -> str:
-        remote = role in {"store", "query-retrieve", "router"}
-        principal = Principal("device:x" if remote else "operator:0", (role,), ae_title="X" if remote else "")
-        decided = [bundle.decide(principal, permission, resource) for resource in _resources()]
-        return "yes" if any(isinstance(decision, Allowed) for decision in decided) else "-"
-
+    """Return what the roles of devices may do; those of people stand in ``roles``."""
+    names = [role.name for role in SHIPPED if role.kind is RoleKind.DEVICE]
+    allowed = {name: set(_permissions_of(name)) for name in names}
+    shown = [p for p in Permission if any(p in permissions for permissions in allowed.values())]
     return table(
-        ("Permission", *roles),
-        ((code(p.value), *(verdict(role, p) for role in roles)) for p in Permission),
+        ("Permission", *names),
+        ((code(p.value), *("yes" if p in allowed[name] else "-" for name in names)) for p in shown),
     )
 
 
-def _resources() -> Iterator[Resource]:
-    yield SITE
-    yield Resource("Study", {})
-    yield Resource("Instance", {})
+def roles() -> str:
+    return table(
+        ("Role", "For", "What it is for", "Permissions"),
+        (
+            (
+                code(role.name),
+                role.kind.value,
+                role.description,
+                ", ".join(code(permission.value) for permission in _permissions_of(role.name)) or "-",
+            )
+            for role in SHIPPED
+        ),
+    )
+
+
+def rails() -> str:
+    """Return the guard rails with the comment that stands above each."""
+    texts = {path.name: path.read_text(encoding="utf-8") for path in BUNDLE.glob("*.cedar")}
+    found = re.findall(r'((?://.*\n)+)@id\("([a-z-]+)"\)', texts["guard_rails.cedar"])
+    words = [" ".join(line.lstrip("/ ") for line in comment.splitlines()) for comment, _ in found]
+    return table(("Guard rail", "What it says"), zip((code(name) for _, name in found), words, strict=True))
+
+
+def _permissions_of(role: str) -> list[Permission]:
+    """Return what some rule permits a role. Guard rails may still forbid it: they look at circumstances."""
+    found = set[str]()
+    for path in sorted(BUNDLE.glob("*.cedar")):
+        for rule in re.split(r";\n", path.read_text(encoding="utf-8")):
+            body = re.sub(r"^\s*//.*$", "", rule, flags=re.MULTILINE)
+            head, _, condition = body.partition("when")
+            if "permit (" in head and f'Role::"{role}"' in head + condition:
+                found |= set(re.findall(r'Action::"([a-z:-]+)"', head))
+    return [permission for permission in Permission if permission.value in found]
+
+
+# --- HTTPS -----------------------------------------------------------------------------------------------------
+
+
+class _Anything:
+    """Stands for a service of an endpoint that is described and never called."""
+
+    def __getattr__(self, _name: str) -> "_Anything":
+        return _Anything()
+
+    def __call__(self, *_args: object, **_kwargs: object) -> "_Anything":
+        return _Anything()
+
+
+def dicomweb_endpoints() -> list[Endpoint | WebSocketEndpoint]:
+    """Return the endpoints of DICOMweb, to be described."""
+    services = cast("Any", _Anything())
+    rooms = (stow, qido, wado, rendered, wado_uri, deletion)
+    found: list[Endpoint | WebSocketEndpoint] = []
+    for room in rooms:
+        found += room.endpoints(services)
+    http = [endpoint for endpoint in found if isinstance(endpoint, Endpoint)]
+    return [*found, *capabilities.endpoints(services, http), *worklist.endpoints(services)]
+
+
+def console_endpoints() -> list[Endpoint | WebSocketEndpoint]:
+    """Return the endpoints of every file of the console's API that has some."""
+    found: list[Endpoint | WebSocketEndpoint] = []
+    for path in sorted((SOURCE / "doors" / "console").glob("*.py")):
+        module = importlib.import_module(f"leadglass.doors.console.{path.stem}")
+        make = vars(module).get("endpoints")
+        if make is not None:
+            wanted = len(inspect.signature(make).parameters)
+            found += make(*[cast("Any", _Anything())] * wanted)
+    return found
+
+
+def dicomweb_resources() -> str:
+    return table(("Method", "Resource", "What", "Statuses"), map(_resource, dicomweb_endpoints()))
+
+
+def console_resources() -> str:
+    return table(("Method", "Resource", "What", "Signed in"), map(_api_resource, console_endpoints()))
+
+
+def _resource(endpoint: Endpoint | WebSocketEndpoint) -> Sequence[object]:
+    responses = cast("Mapping[str, object]", endpoint.operation.get("responses", {}))
+    statuses = ", ".join(sorted(status for status in responses if status.isdecimal()))
+    method = endpoint.method if isinstance(endpoint, Endpoint) else "WebSocket"
+    path = endpoint.path.replace(":path}", "}")
+    return method, code(path), endpoint.operation.get("summary", "Receive events"), statuses or "101"
+
+
+def _api_resource(endpoint: Endpoint | WebSocketEndpoint) -> Sequence[object]:
+    public = isinstance(endpoint, Endpoint) and endpoint.public
+    return *_resource(endpoint)[:3], "no" if public else "yes"
 
 
 def cipher_suites() -> str:
@@ -511,8 +645,10 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "cipher-suites": cipher_suites,
     "cli": cli_help,
     "code-map": code_map,
+    "console-resources": console_resources,
     "contracts": contracts,
     "decisions": decisions,
+    "dicomweb-resources": dicomweb_resources,
     "errors": errors,
     "events": events,
     "exit-statuses": exit_statuses,
@@ -520,6 +656,8 @@ BLOCKS: Final[Mapping[str, Callable[[], str]]] = {
     "limits": limits,
     "policy": policy,
     "query-attributes": query_attributes,
+    "rails": rails,
+    "roles": roles,
     "settings": settings,
     "storage-classes": storage_classes,
     "storage-summary": storage_summary,
