@@ -7,11 +7,13 @@
     exit 3                               exit status of the command before
     stdout 'regex'    ! stdout 'regex'   what it printed (stderr likewise)
     json keys.provider "key-file"        a member of the document it printed; '#' is the length of a list
+    keep NAME keys.provider              a variable that holds such a member
     fd 9 'text'                          the next command reads this from descriptor 9
     env NAME value                       for the commands that follow
     serve, stop, kill                    the node of $SITE in the background
     image NAME STUDY NUMBER [FILLING]    write a synthetic CT file
     file NAME 'text'    csr NAME         write a file; a signing request with a key of its own
+    append NAME 'text'    secret NAME    add to a file; let only its owner read it
     copy FROM TO    damage GLOB          copy a folder; change an octet in the middle of a file
     set NAME GLOB                        a variable that holds the content of a file
     occupy                               somebody else listens on $PORT from now on
@@ -195,6 +197,11 @@ class Session:
         assert self.done.returncode == int(status), f"{self.done.returncode}{self.told}"
 
     def do_json(self, path: str, value: str) -> None:
+        found = self._member(path)
+        wanted = json.loads(value) if re.fullmatch(r'-?\d+|true|false|null|\[.*\]|".*"', value) else value
+        assert found == wanted, f"{found!r}{self.told}"
+
+    def _member(self, path: str) -> Any:  # noqa: ANN401 - JSON
         assert self.done is not None
         found: Any = json.loads(self.done.stdout)
         for part in path.split("."):
@@ -202,8 +209,10 @@ class Session:
                 found = len(found)
             else:
                 found = found[int(part)] if isinstance(found, list) else found[part]
-        wanted = json.loads(value) if re.fullmatch(r'-?\d+|true|false|null|\[.*\]|".*"', value) else value
-        assert found == wanted, f"{found!r}{self.told}"
+        return found
+
+    def do_keep(self, name: str, path: str) -> None:
+        self.variables[name] = str(self._member(path))
 
     def do_mode(self, path: str, mode: str) -> None:
         assert f"{(self.work / path).stat().st_mode & 0o7777:o}" == mode
@@ -220,6 +229,13 @@ class Session:
         path = self.work / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text.encode().decode("unicode_escape"))
+
+    def do_append(self, name: str, text: str) -> None:
+        with (self.work / name).open("a") as file:
+            file.write(text.encode().decode("unicode_escape"))
+
+    def do_secret(self, name: str) -> None:
+        (self.work / name).chmod(0o600)
 
     def do_image(self, name: str, study: str, number: str, filling: str = "") -> None:
         one = image(int(number), study, filling=filling.encode())
