@@ -97,6 +97,9 @@ def test_several_frames_and_instances_come_in_parts(room: Room, reader: TestClie
     assert len(get(reader, f"{picture().study_path}/rendered", png)) == 4
     assert len(get(reader, f"{path.rpartition('/instances')[0]}/rendered", "*/*")) == 4
     assert len(get(reader, f"{path}/rendered", 'multipart/related; type="image/jpeg"')) == 3
+    # Who takes one picture only gets that of the instance in the middle.
+    for resource in (picture().study_path, path.rpartition("/instances")[0]):
+        assert np.array_equal(np.asarray(shown(reader, f"{resource}/rendered").convert("L")), gradient(0))
     # One picture cannot stand for several frames.
     assert reader.get(f"{path}/frames/1,2/rendered", headers={"accept": "image/png"}).status_code == 406
 

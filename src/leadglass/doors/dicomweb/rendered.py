@@ -11,7 +11,7 @@ from typing import Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from leadglass.archive.reading import InstanceRecord, Part, Reading
+from leadglass.archive.reading import InstanceRecord, Part, Reading, Target
 from leadglass.base.errors import DatasetRefused, NotFound, RequestRefused, UsageError
 from leadglass.dicom.rendering.models import (
     Annotation,
@@ -73,8 +73,7 @@ class RenderedDoor:
         target = target_of(request)
         numbers = frames_of(request) if "frames" in request.path_params else ()
         options = options_of(request.query_params)
-        single = len(numbers) == 1 or (not numbers and target.sop_instance_uid is not None)
-        form = choose(_offers(single=single), accepted(request))
+        form = choose(_offers(target, numbers), accepted(request))
         options = replace(options, media_type=ImageType(form.type_ or form.essence))
         reading = self.services.reader.open(principal, target, Part.RENDERED, frames=numbers)
         try:
@@ -85,8 +84,11 @@ class RenderedDoor:
                 return same
             if form.essence == MULTIPART_RELATED:
                 return self._in_parts(request, reading, numbers, options, known)
-            number = numbers[0] if numbers else 1
-            return self._picture(reading, reading.record, number, options, known)
+            if target.sop_instance_uid is None:
+                record, number = self._stands_for(reading)
+            else:
+                record, number = reading.record, numbers[0] if numbers else 1
+            return self._picture(reading, record, number, options, known)
         except BaseException:
             reading.close()
             raise
@@ -95,7 +97,7 @@ class RenderedDoor:
         target = target_of(request)
         numbers = frames_of(request) if "frames" in request.path_params else ()
         viewport = viewport_of(request.query_params.get("viewport", "")) or THUMBNAIL
-        form = choose(_offers(single=True)[:2], accepted(request))
+        form = choose([MediaType(image.value) for image in ImageType], accepted(request))
         options = RenderOptions(ImageType(form.essence), viewport=viewport)
         reading = self.services.reader.open(principal, target, Part.THUMBNAIL, frames=numbers[:1])
         try:
@@ -200,10 +202,17 @@ def _shown(reading: Reading, numbers: Sequence[int]) -> Iterator[tuple[InstanceR
             yield record, number
 
 
-def _offers(*, single: bool) -> list[MediaType]:
-    types = [image.value for image in ImageType]
-    parts = [multipart_related(image) for image in types]
-    return [*(MediaType(image) for image in types), *parts] if single else parts
+def _offers(target: Target, numbers: Sequence[int]) -> list[MediaType]:
+    """Return the forms of a rendered resource, the usual one first.
+
+    Who asks for one picture of a study or series, and for no parts, gets the one in its middle, as with thumbnails:
+    clients do (dicomweb-client knows no other way).
+    """
+    pictures = [MediaType(image.value) for image in ImageType]
+    parts = [multipart_related(image.value) for image in ImageType]
+    if len(numbers) > 1:
+        return parts
+    return [*parts, *pictures] if target.sop_instance_uid is None else [*pictures, *parts]
 
 
 # --- query parameters ------------------------------------------------------------------------------------------
@@ -308,7 +317,7 @@ def endpoints(services: Services) -> list[Endpoint]:
     parts = [f'multipart/related; type="{image}"' for image in images]
     described: list[Endpoint] = []
     for path, what in ((STUDY, "study"), (SERIES, "series"), (INSTANCE, "instance"), (FRAMES, "frames")):
-        forms = parts if path in {STUDY, SERIES} else [*images, *parts]
+        forms = [*parts, *images] if path in {STUDY, SERIES} else [*images, *parts]
         described += [
             Endpoint(
                 "GET",
