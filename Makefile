@@ -44,6 +44,7 @@ interop: ## Only the tests with foreign peers (DCMTK, pynetdicom, Orthanc)
 bench: ## Side by side with DCMTK and Orthanc in the same run, as ratios
 	@PYTHON=$(PYTHON) tools/setup.sh requirements-dev.lock
 	@$(BIN)/python bench/store.py
+	@$(BIN)/python bench/web.py
 
 docs: ## Write the generated pages anew
 	@PYTHON=$(PYTHON) tools/setup.sh requirements-dev.lock

@@ -83,12 +83,16 @@ class Server(ABC):
                 return
         raise SystemExit(f"{self.name} did not start: see {self.work.parent / (self.name + '.log')}")
 
+    def pids(self) -> list[int]:
+        """Return the process and all that descend from it."""
+        assert self._process is not None
+        return [self._process.pid, *_children(self._process.pid)]
+
     def usage(self) -> Usage:
         """Return CPU seconds of the whole tree, and the largest peak of resident memory in it."""
-        assert self._process is not None
-        root = self._process.pid
+        root, *others = self.pids()
         cpu, peak = 0.0, 0
-        for pid in (root, *_children(root)):
+        for pid in (root, *others):
             try:
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 status = Path(f"/proc/{pid}/status").read_text()
@@ -129,17 +133,19 @@ class Leadglass(Server):
     def __init__(self, work: Path, template: Path) -> None:
         super().__init__(work)
         self._template = template
+        self.web_port = free_port()
 
     def command(self) -> list[str]:
         site = self.work / "site"
         shutil.copytree(self._template, site)
         settings = site / "leadglass.toml"
-        text = settings.read_text()
-        settings.write_text(
-            "\n".join(
-                f"port = {self.port}" if line.startswith("port =") else line for line in text.splitlines()
-            )
-        )
+        lines: list[str] = []
+        port = self.port
+        for line in settings.read_text().splitlines():
+            if line.startswith("["):
+                port = self.web_port if line == "[web]" else self.port
+            lines.append(f"port = {port}" if line.startswith("port =") else line)
+        settings.write_text("\n".join(lines))
         program = ["-m", "leadglass.app.cli.main"]
         if self.profile is not None:
             program = [str(Path(__file__).with_name("profiled_node.py")), str(self.profile)]

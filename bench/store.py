@@ -197,7 +197,7 @@ def _leadglass(*arguments: str) -> None:
         raise SystemExit(f"leadglass {' '.join(arguments)} failed:\n{done.stdout}{done.stderr}")
 
 
-def make_site(folder: Path) -> tuple[Path, Credentials, Credentials]:
+def make_site(folder: Path, *further_roles: str) -> tuple[Path, Credentials, Credentials]:
     """Make a site; return it, the credentials of the pumps, and those of the other servers."""
     site, devices = folder / "template", folder / "devices"
     _leadglass("init", str(site), "--listen", "127.0.0.1", "--port", "1", "--host-name", "localhost")
@@ -205,6 +205,7 @@ def make_site(folder: Path) -> tuple[Path, Credentials, Credentials]:
         _leadglass(
             "device", "enrol", device, "--ae-title", title, "--role", role, "--network", "127.0.0.0/8",
             "--out", str(devices), "--site", str(site),
+            *(part for further in further_roles for part in ("--role", further)),
         )  # fmt: skip
     pump, server = (
         Credentials(devices / f"{d}.key.pem", devices / f"{d}.cert.pem", devices / f"{d}.ca.pem")
