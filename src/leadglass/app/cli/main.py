@@ -13,7 +13,9 @@ from leadglass.app.failures import describe_failure
 from leadglass.base.errors import LeadglassError
 
 _COMMANDS: Final = {
+    "access-review": "who still needs which role: open, show, decide",
     "audit": "show, verify and prove the audit log",
+    "break-glass": "emergency accesses: list, review",
     "client": "services and scripts: keys, scopes, who answers for them",
     "device": "enrol, list and revoke devices",
     "echo": "ask whether a node answers (C-ECHO)",
@@ -22,7 +24,9 @@ _COMMANDS: Final = {
     "identity": "test single sign-on and directories",
     "import": "take every file of a folder",
     "init": "make a new site",
+    "policy": "policies: show, diff, apply, explain",
     "relation": "who works on which study, who treats whom",
+    "role": "roles: list, show, assign, remove",
     "send": "send files to a node (C-STORE)",
     "serve": "run the node",
     "session": "who is signed in: list, end",
@@ -42,7 +46,7 @@ class _LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
         if cmd_name not in _COMMANDS:
             return None
-        module = importlib.import_module(f"leadglass.app.cli.{cmd_name}_command")
+        module = importlib.import_module(f"leadglass.app.cli.{cmd_name.replace('-', '_')}_command")
         command: click.Command = module.command
         return command
 
