@@ -12,7 +12,17 @@ from leadglass.app.operations.status import status_report
 from leadglass.archive.access import actor_of
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
-from leadglass.doors.console import accounts, clients, deletions, federation, relations, sign_in
+from leadglass.doors.console import (
+    accounts,
+    clients,
+    deletions,
+    emergencies,
+    federation,
+    policies,
+    relations,
+    reviews,
+    sign_in,
+)
 from leadglass.doors.console import site as site_state
 from leadglass.doors.console.federation import OIDC_BEGIN, SAML_BEGIN, FederationServices
 from leadglass.doors.console.services import SignInServices
@@ -108,6 +118,9 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
             )
         ),
         *accounts.endpoints(node.people, node.identity.factors),
+        *policies.endpoints(node.policies),
+        *emergencies.endpoints(node.emergencies),
+        *reviews.endpoints(node.reviews),
     ]
 
 
