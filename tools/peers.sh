@@ -12,9 +12,12 @@ want testssl testssl.sh
 want slapd slapd
 want ldapsearch ldap-utils
 want curl curl
-[ -n "$missing" ] || exit 0
+# A browser is large, and not every Debian has this one: it is asked for apart, so that the others come all the same.
+large=
+command -v chromium >/dev/null && command -v chromedriver >/dev/null || large="chromium chromium-driver"
+[ -n "$missing$large" ] || exit 0
 if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
-    echo "Installing foreign peers:$missing ..."
+    echo "Installing foreign peers:$missing $large ..."
     # Orthanc and slapd come with services that listen in plaintext. invoke-rc.d asks this policy whether it may start
     # one; 101 is no. A policy that the machine has already is left as it is. Source: Debian policy-rc.d.
     policy=/usr/sbin/policy-rc.d
@@ -26,14 +29,17 @@ if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null; then
         chmod 755 "$policy"
     fi
     status=0
-    # shellcheck disable=SC2086 # the list is of words
-    { apt-get update -qq &&
-        DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends $missing >/dev/null
-    } || status=$?
+    take() { # packages
+        [ $# -eq 0 ] ||
+            DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get install -y -qq --no-install-recommends "$@" >/dev/null
+    }
+    apt-get update -qq || status=$?
+    # shellcheck disable=SC2086 # the lists are of words
+    { take $missing || status=$?; take $large || status=$?; }
     if [ -n "$made" ]; then
         rm -f "$policy"
         trap - EXIT INT TERM
     fi
     [ "$status" != 0 ] || exit 0
 fi
-echo "Not installed:$missing. The tests that need them are skipped by name." >&2
+echo "Not installed:$missing $large. The tests that need them are skipped by name." >&2
