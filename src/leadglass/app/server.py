@@ -8,6 +8,7 @@ from typing import Final
 from leadglass.app.chores import ONCE, Chore, Chores
 from leadglass.app.compose import SERVICE, Node
 from leadglass.app.control import ControlServer
+from leadglass.app.node_certificate import NodeCertificate
 from leadglass.app.operations import SERVED_OPERATIONS
 from leadglass.app.web import https_server
 from leadglass.archive.access import actor_of
@@ -20,7 +21,6 @@ from leadglass.doors.dimse.commitment_scu import CommitmentDelivery
 from leadglass.doors.dimse.listener import Listener
 from leadglass.doors.dimse.services import Services
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode
-from leadglass.trust.certs.tls import client_context, server_context
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.registry import VERSION_FACT
 from leadglass.trust.policy.bundle_store import POLICY_VERSION_FACT
@@ -38,10 +38,9 @@ def local_parameters() -> LocalParameters:
     return LocalParameters(IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME)
 
 
-def services_of(node: Node) -> Services:
+def services_of(node: Node, certificate: NodeCertificate) -> Services:
     """Return what the DIMSE door works with."""
     settings = node.settings.dimse
-    client = client_context(node.credentials, node.authority.certificate_pem, pinned=True)
     return Services(
         ae_title=settings.ae_title,
         directory=node.registry,
@@ -58,13 +57,13 @@ def services_of(node: Node) -> Services:
                 *settings.private_transfer_syntaxes,
             )
         ),
-        client_tls=lambda _device: client,
+        client_tls=lambda _device: certificate.client(),
         local=local_parameters(),
         users=node.user_identity,
     )
 
 
-def chores_of(node: Node) -> Chores:
+def chores_of(node: Node, certificate: NodeCertificate) -> Chores:
     """Return what the node does now and then."""
     return Chores(
         [
@@ -74,6 +73,7 @@ def chores_of(node: Node) -> Chores:
             Chore("sessions", _MINUTE, node.identity.sessions.sweep),
             Chore("access reviews", _HOUR, node.access_review.due),
             Chore("workitems", _HOUR, node.worklist.forget_ended),
+            Chore("node certificate", _HOUR, certificate.refresh),
         ],
         node.clock,
     )
@@ -84,27 +84,36 @@ class Server:
 
     def __init__(self, node: Node) -> None:
         self.node = node
-        services = services_of(node)
-        context = server_context(node.credentials, node.authority.certificate_pem)
+        self.certificate = NodeCertificate(node)
+        services = services_of(node, self.certificate)
         self.listener = Listener(
             node.settings.dimse.host,
             node.settings.dimse.port,
-            lambda: context,
+            self.certificate.server,
             Acceptor(services),
             connections_max=node.settings.dimse.associations_max,
         )
-        self.web = https_server(node) if node.settings.web.enabled else None
+        self.web = https_server(node, self.certificate.web) if node.settings.web.enabled else None
+        if self.web is not None:
+            self.certificate.on_change(self.web.reload)
         delivery = CommitmentDelivery(services)
         self._control = ControlServer(node.paths.control_socket, node, SERVED_OPERATIONS)
         self._stopping = threading.Event()
+        self._reload = threading.Event()
         # Delivery waits for other people's devices; the log must be signed meanwhile.
         self._workers = [
             threading.Thread(target=self._repeat, args=(node.audit.seal,), name="audit-seal", daemon=True),
             threading.Thread(
+                target=self._repeat, args=(self._reload_when_asked,), name="reload", daemon=True
+            ),
+            threading.Thread(
                 target=self._repeat, args=(delivery.deliver_due,), name="commitment", daemon=True
             ),
             threading.Thread(
-                target=self._repeat, args=(chores_of(node).run_due,), name="chores", daemon=True
+                target=self._repeat,
+                args=(chores_of(node, self.certificate).run_due,),
+                name="chores",
+                daemon=True,
             ),
         ]
 
@@ -149,13 +158,15 @@ class Server:
             self.node.close()
 
     def run(self, ready: Callable[[int, int], None]) -> None:
-        """Serve until SIGTERM or SIGINT; ``ready`` is called with the ports of DICOM and HTTPS when the doors are open.
+        """Serve until SIGTERM or SIGINT; SIGHUP takes up another certificate. ``ready`` is called with the ports of DICOM and HTTPS when the doors are open.
 
         The port of HTTPS is 0 where it is switched off.
         """
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: stop.set())
+        # Not in the handler itself: it may come while this thread holds a lock.
+        signal.signal(signal.SIGHUP, lambda _number, _frame: self._reload.set())
         try:
             self.start()
         except LeadglassError:
@@ -164,6 +175,11 @@ class Server:
         ready(self.listener.port, 0 if self.web is None else self.web.port)
         stop.wait()
         self.stop()
+
+    def _reload_when_asked(self) -> None:
+        if self._reload.is_set():
+            self._reload.clear()
+            self.certificate.refresh()
 
     def _repeat(self, work: Callable[[], object]) -> None:
         while not self._stopping.wait(_TICK_SECONDS):

@@ -1,6 +1,7 @@
 """The HTTPS side of a node: which doors there are, who comes in, and what is put on record of those who do not."""
 
-from collections.abc import Sequence
+import ssl
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Final
 
@@ -33,7 +34,6 @@ from leadglass.doors.https.options import HTTPSOptions
 from leadglass.doors.https.refusals import Refusal
 from leadglass.doors.https.server import HTTPSServer
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
-from leadglass.trust.certs.tls import web_context
 from leadglass.trust.identity.models import Origin
 from leadglass.trust.identity.throttle import AddressBuckets
 
@@ -41,15 +41,18 @@ _REFUSALS_NOTED: Final = 30.0
 _REFUSALS_NOTED_PER_SECOND: Final = 0.1
 
 
-def https_server(node: Node) -> HTTPSServer:
-    """Return the server of DICOMweb and the console's API, not started yet."""
+def https_server(node: Node, context: Callable[[], ssl.SSLContext]) -> HTTPSServer:
+    """Return the server of DICOMweb and the console's API, not started yet.
+
+    Args:
+        node: open.
+        context: makes the TLS context of new connections, at the start and at every reload.
+    """
     settings = node.settings.web
     return HTTPSServer(
         settings.host,
         settings.port,
-        lambda: web_context(
-            node.credentials, node.authority.certificate_pem, client_certificates=settings.client_certificates
-        ),
+        context,
         endpoints_of(node),
         node.identity.authenticator,
         HTTPSOptions(
