@@ -356,7 +356,9 @@ class Worklist:
         study_uid = value_of(item, STUDY_INSTANCE_UID)
         if not study_uid:
             return True
-        facts = self._index.facts([UID(study_uid)], subject_of(principal)).get(UID(study_uid))
+        # Of a study that was deleted too: its workitems would else be open to those whom it was hidden from.
+        found = self._index.facts([UID(study_uid)], subject_of(principal), deleted=True)
+        facts = found.get(UID(study_uid))
         return facts is None or self._access.may(principal, Permission.STUDY_QUERY, study_resource(facts))
 
     def _matching(self, demands: tuple[Demand, ...]) -> Iterator[Dataset]:
