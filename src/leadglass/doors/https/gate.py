@@ -39,6 +39,7 @@ from starlette.websockets import WebSocket, WebSocketDisconnect
 from leadglass.base.clock import Clock
 from leadglass.base.errors import LeadglassError, OutOfResources, RequestRefused
 from leadglass.base.limits import (
+    ABSENCE_TICK_SECONDS,
     HTTP_PUBLIC_REQUESTS_MAX,
     PUBLIC_BODY_SECONDS,
     RATE_KEYS_MAX,
@@ -63,6 +64,8 @@ POSTURE_HEADER: Final = "x-leadglass-posture"
 ADDRESS_KEY: Final = "leadglass.address"
 """Where the gate puts the address of the client into the ASGI scope, trusted proxies taken off."""
 _SAFE: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+_NO_CONTENT: Final = 204
+_NOT_FOUND: Final = 404
 _CORRELATION: Final = re.compile(r"[A-Za-z0-9._-]{8,64}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}")
 _CREDENTIAL_BYTES_MAX: Final = 16 * 1024
@@ -237,7 +240,7 @@ class Gate:
         headers = _first_of_each(scope["headers"])
         correlation_id = _correlation_id(headers)
         scope[CORRELATION_KEY] = correlation_id
-        visit = _Visit(scope, headers, correlation_id)
+        visit = _Visit(scope, headers, correlation_id, began)
         more = [(b"x-correlation-id", correlation_id.encode("ascii")), *self._cors(headers)]
         answer = _Answer(send, more)
         try:
@@ -309,6 +312,8 @@ class Gate:
             seconds = PUBLIC_BODY_SECONDS if endpoint.public else None
             bounded = _bounded(receive, headers, endpoint.body_bytes_max, seconds)
             response = await endpoint.handler(Request(scope, bounded, answer.send))
+            if response.status_code == _NO_CONTENT and method in _SAFE:
+                await self._even_out(visit)
             await response(scope, bounded, answer.send)
 
     def _check_rate_of_address(self, visit: "_Visit") -> None:
@@ -490,11 +495,24 @@ class Gate:
                 )
             case _:
                 problem = describe(error)
+        if problem.status == _NOT_FOUND:
+            await self._even_out(visit)
         response = problem_response(problem, visit.scope)
         if visit.scope["type"] == "websocket":
             await _deny_socket(response, answer.send)
         else:
             await response(visit.scope, _nothing, answer.send)
+
+    @staticmethod
+    async def _even_out(visit: "_Visit") -> None:
+        """Wait until nothing can be told from how long it took to find nothing.
+
+        What is hidden takes longer to look up than what is missing: its rows are opened and decided on. Both are
+        answered at the next tick since the request came.
+        """
+        if visit.principal is not None:
+            took = time.perf_counter() - visit.began
+            await asyncio.sleep(ABSENCE_TICK_SECONDS - took % ABSENCE_TICK_SECONDS)
 
     def _note(self, reason: str, visit: "_Visit", principal_id: str = "") -> None:
         self._refusals.note(
@@ -505,9 +523,20 @@ class Gate:
 class _Visit:
     """What is known of one request so far."""
 
-    __slots__ = ("address", "correlation_id", "headers", "host", "principal", "public", "scope", "template")
+    __slots__ = (
+        "address",
+        "began",
+        "correlation_id",
+        "headers",
+        "host",
+        "principal",
+        "public",
+        "scope",
+        "template",
+    )
 
-    def __init__(self, scope: Scope, headers: Mapping[str, str], correlation_id: str) -> None:
+    def __init__(self, scope: Scope, headers: Mapping[str, str], correlation_id: str, began: float) -> None:
+        self.began = began
         self.scope = scope
         self.headers = headers
         self.correlation_id = correlation_id
