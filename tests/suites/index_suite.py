@@ -439,6 +439,25 @@ class IndexSuite(IndexFixtures):
             list(find(index, query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
         assert len(list(find(index, query(Level.STUDY, PatientName=Single("Li"))))) == 1
 
+    def test_a_query_works_only_so_long_whatever_the_reader_takes(
+        self, index: SQLIndex, population: list[IndexEntry], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        now = 0.0
+        monkeypatch.setattr(search.time, "monotonic", lambda: now)
+        matches = iter(find(index, query(Level.STUDY)))
+        next(matches)
+        now += 10 * search.QUERY_SECONDS  # a slow reader is no work
+        assert len(list(matches)) == len(list(find(index, query(Level.STUDY)))) - 1
+
+        def ticking() -> float:
+            nonlocal now
+            now += search.QUERY_SECONDS / 3
+            return now
+
+        monkeypatch.setattr(search.time, "monotonic", ticking)
+        with pytest.raises(OutOfResources):
+            list(find(index, query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
+
     @settings(
         max_examples=60,
         deadline=None,

@@ -12,6 +12,7 @@ hundred rows. When so many were passed over, it does.
 says (a database that hides rows counts less), every other computed value was seen in a row whose seal opened.
 """
 
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -19,7 +20,12 @@ from typing import Final
 
 from leadglass.base.errors import OutOfResources
 from leadglass.base.ids import UID
-from leadglass.base.limits import COUNTED_BY_INDEX_MAX, COUNTED_BY_OPENING_MAX, QUERY_CANDIDATES_MAX
+from leadglass.base.limits import (
+    COUNTED_BY_INDEX_MAX,
+    COUNTED_BY_OPENING_MAX,
+    QUERY_CANDIDATES_MAX,
+    QUERY_SECONDS,
+)
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import Query, Range, Responder, Single, UIDList, Universal, narrow
 from leadglass.dicom.query.models import AnyOf, Key
@@ -191,6 +197,7 @@ class _Run:
         self._authority = Authority(parts.reader, scope, related)
         self._responder = Responder(query)
         self._left = QUERY_CANDIDATES_MAX
+        self._until = time.monotonic() + QUERY_SECONDS
         self._focus: Focus | None = None
         self._patients: dict[bytes, _Patient] = {}
         self._answered: set[bytes] = set()
@@ -234,7 +241,9 @@ class _Run:
         else:
             found = (match for chunk in self._chunks() for match in self._matching_below(chunk))
         for candidate, response in found:
+            given = time.monotonic()
             yield Match(self._query.level, candidate.study.uid, response)
+            self._until += time.monotonic() - given
 
     def _matching_studies(self, chunk: list[_Candidate]) -> Iterator[tuple[_Candidate, bytes]]:
         """Yield permitted studies that meet every key, and their responses; of a patient one."""
@@ -302,6 +311,12 @@ class _Run:
         if self._left == 0:
             raise OutOfResources("a query has more candidates than may be opened for it; narrow it")
         self._left -= 1
+        self._check_time()
+
+    def _check_time(self) -> None:
+        """Refuse to go on for long: who finds nothing after that has not said what they look for."""
+        if time.monotonic() > self._until:
+            raise OutOfResources("a query takes longer than it may; narrow it")
 
     # --- studies -----------------------------------------------------------------------------------------------
 
@@ -326,6 +341,7 @@ class _Run:
         passed_over = 0
         rows_asked = min(FIRST_PAGE_ROWS, PAGE_ROWS)
         while True:
+            self._check_time()
             with self._database.reading() as snapshot:
                 rows = self._page(snapshot, walk, last, rows_asked)
                 passing = self._passing(snapshot, rows)
@@ -377,6 +393,7 @@ class _Run:
             )
         ids = walk.after(keys, last)
         for start in range(0, len(ids), PAGE_ROWS):
+            self._check_time()
             wanted = ids[start : start + PAGE_ROWS]
             place = {study_id: number for number, study_id in enumerate(wanted)}
             rows = self._these_studies(*self._database.any_of("study.id", wanted))
@@ -427,6 +444,7 @@ class _Run:
     ) -> Iterator[Row]:
         last: Row | None = None
         while True:
+            self._check_time()
             with self._database.reading() as snapshot:
                 rows = snapshot.execute(statement, parameters(last))
             yield from rows
@@ -494,6 +512,7 @@ class _Run:
     def _studies_of_patient(self, patient: bytes) -> Iterator[_Candidate]:
         last = INTEGER_MAX
         while True:
+            self._check_time()
             with self._database.reading() as snapshot:
                 rows = snapshot.execute(
                     f"SELECT {_SELECT_LISTED} {_OF_PATIENT} AND study.id < ? ORDER BY study.id DESC LIMIT {PAGE_ROWS}",
