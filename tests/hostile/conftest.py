@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import pytest
 
 from hostile.peer import Peer
+from hostile.web import WebNode, fill, web_node
 from running_node import DeviceFiles, Site, site
 
 
@@ -55,3 +56,11 @@ def target(running: Target) -> Iterator[Target]:
     with Peer(running.site, running.ct, source="127.0.0.77") as peer:
         assert peer.accepted().echo() == 0
         peer.release()
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[WebNode]:
+    """A node in this process, with studies and somebody of every role; nothing that a test leaves behind may show."""
+    with web_node(tmp_path_factory.mktemp("served")) as node:
+        fill(node)
+        yield node
