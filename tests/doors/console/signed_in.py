@@ -120,7 +120,7 @@ class Person:
 
     def ok(self, method: str, path: str, body: object | None = None) -> Any:  # noqa: ANN401 - JSON
         """Send, expect success, and return the document; None for an answer without one."""
-        given = {} if body is None else {"json": body}
+        given: dict[str, Any] = {} if body is None else {"json": body}
         answer = self.client.request(method, path, **given)
         assert answer.is_success, f"{method} {path}: {answer.status_code} {answer.text}"
         return answer.json() if answer.content else None
