@@ -352,14 +352,20 @@ class Worklist:
         return stored, item
 
     def _may_know(self, principal: Principal, item: Dataset) -> bool:
-        """Tell whether the study that a workitem belongs to, where it is held, may be found by whoever asks."""
+        """Tell whether the study that a workitem belongs to, where it is held, may be found by whoever asks.
+
+        Or whether they may work on it: a modality finds no studies, and has to end what it began after it sent them.
+        """
         study_uid = value_of(item, STUDY_INSTANCE_UID)
         if not study_uid:
             return True
         # Of a study that was deleted too: its workitems would else be open to those whom it was hidden from.
         found = self._index.facts([UID(study_uid)], subject_of(principal), deleted=True)
         facts = found.get(UID(study_uid))
-        return facts is None or self._access.may(principal, Permission.STUDY_QUERY, study_resource(facts))
+        return facts is None or any(
+            self._access.may(principal, permission, study_resource(facts))
+            for permission in (Permission.STUDY_QUERY, Permission.WORKITEM_PERFORM)
+        )
 
     def _matching(self, demands: tuple[Demand, ...]) -> Iterator[Dataset]:
         wanted = next((demand.value for demand in demands if demand.path == (STATE,) and demand.value), "")

@@ -47,8 +47,20 @@ PACS = {
 
 MATRIX: dict[str, set[Permission]] = {
     # What each may do somewhere at the site, with a strong factor shown a moment ago.
-    "store": {P.ASSOCIATION_ECHO, P.INSTANCE_STORE, P.COMMITMENT_REQUEST},
-    "query-retrieve": {P.ASSOCIATION_ECHO, *READS, P.INSTANCE_MOVE},
+    "store": {
+        P.ASSOCIATION_ECHO,
+        P.INSTANCE_STORE,
+        P.COMMITMENT_REQUEST,
+        P.WORKITEM_PERFORM,
+        P.WORKITEM_QUERY,
+    },
+    "query-retrieve": {
+        P.ASSOCIATION_ECHO,
+        *READS,
+        P.INSTANCE_MOVE,
+        P.WORKITEM_QUERY,
+        P.WORKITEM_SUBSCRIBE,
+    },
     "router": {P.ASSOCIATION_ECHO, P.INSTANCE_STORE, P.COMMITMENT_REQUEST, P.STUDY_QUERY, P.INSTANCE_MOVE},
     "operator": {
         *PACS,

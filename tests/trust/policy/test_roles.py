@@ -34,6 +34,9 @@ OWN = {"own": True}
 OTHERS = {"own": False}
 TEN_MINUTES = CLOCK.now() - timedelta(minutes=10)
 SIXTEEN_MINUTES = CLOCK.now() - timedelta(minutes=16)
+MODALITY = replace(
+    comer("store"), circumstances=Circumstances(zone="site", posture="managed", workstation="device:ct1")
+)
 TECHNOLOGIST = person("technologist", devices=("device:ct1", "device:ct2"))
 REFERRING = person("referring-physician")
 LIMITED = person("radiologist", institutions=("south hospital",))
@@ -238,6 +241,30 @@ CASES: list[Case] = [
     ("a client that administers", replace(CLIENT, roles=("auditor",)), P.AUDIT_READ, SITE, False),
     ("an operator from elsewhere", person("operator"), P.DEVICE_LIST, SITE, False),
     ("an operator from elsewhere deletes", person("operator"), P.STUDY_DELETE, study(), False),
+    # Technologists send what they acquired, from where the site knows.
+    ("sends from just anywhere", TECHNOLOGIST, P.INSTANCE_STORE, SITE, False),
+    (
+        "sends from a managed workstation",
+        person("technologist", circumstances=fresh(posture="managed")),
+        P.INSTANCE_STORE,
+        SITE,
+        True,
+    ),
+    ("sends through a modality", replace(TECHNOLOGIST, through="device:ct1"), P.INSTANCE_STORE, SITE, True),
+    (
+        "a radiologist sends nothing",
+        person("radiologist", circumstances=fresh(posture="managed")),
+        P.INSTANCE_STORE,
+        SITE,
+        False,
+    ),
+    # A modality works its list, and of what is held only what it acquired.
+    ("a modality's next step", MODALITY, P.WORKITEM_PERFORM, Resource("Workitem", {}), True),
+    ("a modality's own study", MODALITY, P.WORKITEM_PERFORM, study(), True),
+    ("another's study", MODALITY, P.WORKITEM_QUERY, study(sources=frozenset({"device:mr1"})), False),
+    ("a modality makes no work", MODALITY, P.WORKITEM_CREATE, SITE, False),
+    ("a router has no list", comer("router"), P.WORKITEM_QUERY, SITE, False),
+    ("a workstation performs nothing", comer("query-retrieve"), P.WORKITEM_PERFORM, SITE, False),
     # Nobody is their own judge.
     ("own roles", person("security-officer"), P.ROLE_ASSIGN, Resource("Account", OWN), False),
     ("another's roles", person("security-officer"), P.ROLE_ASSIGN, Resource("Account", OTHERS), True),
