@@ -1,8 +1,12 @@
 """The demo as a newcomer runs it: no terminal, twice, and nothing of it is left running."""
 
 import os
+import re
+import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -20,17 +24,22 @@ def demo(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=400,
         cwd=cwd,
     )
 
 
 def data(folder: Path) -> Path:
     folder.mkdir()
+    spec = find_spec("pydicom")
+    assert spec is not None
+    assert spec.origin is not None
+    # One with pixels that can be shown, and the first by name.
+    shutil.copy(Path(spec.origin).parent / "data" / "test_files" / "CT_small.dcm", folder / "0-picture.dcm")
     for number in range(3):
         one = image(number + 1)
         identity = ObjectIdentity(UID(one.study), UID(one.series), UID(one.instance), UID(CT), UID(EXPLICIT))
-        (folder / f"{number}.dcm").write_bytes(file_meta(identity) + one.dataset)
+        (folder / f"{number + 1}.dcm").write_bytes(file_meta(identity) + one.dataset)
     return folder
 
 
@@ -47,19 +56,50 @@ def running_below(folder: Path) -> list[str]:
     return found
 
 
+def lines_to_paste(text: str) -> Iterator[str]:
+    """Yield what stands two columns in below "Lines to paste", continued lines joined."""
+    below = text.partition("Lines to paste:")[2].replace("\\\n", " ")
+    yield from re.findall(r"^  (\S.*)$", below, re.MULTILINE)
+
+
+def run_every_line(text: str, cwd: Path) -> None:
+    """Run what the demo says can be pasted, in its order."""
+    lines = list(lines_to_paste(text))
+    assert sum("curl" in line for line in lines) == 11
+    for line in lines:
+        if shutil.which(line.split()[0]) is None:
+            assert line.split()[0] in {"curl", "echoscu", "storescu", "findscu"}, line
+            continue
+        done = subprocess.run(
+            ["/bin/bash", "-c", line], check=False, capture_output=True, text=True, timeout=60, cwd=cwd
+        )
+        if "no TLS" in line:
+            assert done.returncode != 0, line
+            continue
+        assert done.returncode == 0, (line, done.stdout, done.stderr)
+        if line.startswith("curl"):
+            assert "urn:leadglass:error" not in done.stdout, (line, done.stdout)
+            assert "refused" not in done.stdout, (line, done.stdout)
+        if "Admin" not in line and '"account":"admin"' in line:
+            assert '"state":"enrol-factor"' in done.stdout, done.stdout
+
+
 @pytest.mark.slow
 def test_start_twice_and_stop(tmp_path: Path) -> None:
     folder, files = tmp_path / "demo", data(tmp_path / "data")
     try:
         first = demo("start", str(folder), "--data", str(files), cwd=tmp_path)
         assert first.returncode == 0, first.stdout + first.stderr
-        for words in ("3 objects sent", "Canary^Anna", "1 studies in all", "all as written", "whole"):
+        for words in ("4 objects sent", "Canary^Anna", "2 studies in all", "all as written", "whole"):
             assert words in first.stdout, first.stdout
+        assert "4 of 4 stored" in first.stdout
+        assert (folder / "pictures" / "rendered.jpg").read_bytes().startswith(b"\xff\xd8\xff")
         assert len(list((folder / "fetched").glob("*.dcm"))) == 3
         second = demo("start", str(folder), "--data", str(files), cwd=tmp_path)
         assert second.returncode == 0, second.stdout + second.stderr
         assert "is running already" in second.stdout
-        assert "3 objects sent" in second.stdout
+        assert "4 objects sent" in second.stdout
+        run_every_line(second.stdout, tmp_path)
     finally:
         stopped = demo("stop", str(folder), cwd=tmp_path)
     assert stopped.returncode == 0

@@ -200,7 +200,12 @@ def _write_curl_options(here: Demo) -> None:
     here.curl("gateway").write_text("\n".join([*common, *certificate, ""]), encoding="utf-8")
     for name in (_RADIOLOGIST, _ADMINISTRATOR):
         cookies = here.root / f"{name}.cookies"
-        person = [f'cookie = "{cookies}"', f'cookie-jar = "{cookies}"', 'header = "X-Leadglass-CSRF: 1"']
+        person = [
+            f'cookie = "{cookies}"',
+            f'cookie-jar = "{cookies}"',
+            'header = "X-Leadglass-CSRF: 1"',
+            f'header = "Origin: https://localhost:{here.https_port}"',
+        ]
         here.curl(name).write_text("\n".join([*common, *person, ""]), encoding="utf-8")
 
 
@@ -351,14 +356,14 @@ Lines to paste:
 
   {binary} status --site {site}
   {binary} find --device {reader} -k 'PatientName=*'
-  {binary} get --device {reader} --study {study or "UID"} --out fetched
+  {binary} get --device {reader} --study {study or "UID"} --out {_short(here.root / "again")}
   {binary} audit show --site {site} --limit 20
 
 DICOMweb, as the gateway (its certificate is in the file of options):
 
   {gateway} '{web}{_DICOM_WEB}/studies?PatientName=c*&fuzzymatching=true&limit=5'
   {gateway} {one_study}/metadata
-  {gateway} -H 'Accept: image/png' -o picture.png {instance}/rendered
+  {gateway} -H 'Accept: image/png' -o {_short(here.pictures / "rendered.png")} {instance}/rendered
   {gateway} -H 'Content-Type: application/dicom' --data-binary @{_short(_sample_files())}/CT_small.dcm {web}{_DICOM_WEB}/studies
   {gateway} {web}/openapi.json
 
