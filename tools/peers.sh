@@ -1,6 +1,8 @@
 #!/bin/sh
 # Install the foreign peers of the interop tests where we may; where we may not, those tests are skipped by name.
 set -eu
+sh "$(dirname "$0")/npm_peers.sh" ||
+    echo "npm could not install oidc-provider and samlp. The tests that need them are skipped by name." >&2
 missing=
 want() { # a file or command that shows that it is there, and its package
     command -v "$1" >/dev/null || [ -e "$1" ] || missing="$missing $2"

@@ -1,6 +1,6 @@
 """The identity providers of a site, put together from its settings."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from leadglass.base.clock import Clock
@@ -19,6 +19,8 @@ from leadglass.trust.identity.federation.outbound import Outbound
 from leadglass.trust.identity.federation.saml import SAMLServiceProvider
 from leadglass.trust.identity.models import Vouched
 
+_VOUCHED: Final = ("sso",)
+"""Stands for a method that a provider does not name; RFC 8176 has no word for that."""
 _STRANGER: Final = SignInRefused("the identity provider is not one of the settings")
 
 
@@ -43,7 +45,14 @@ class Federation:
     def believe(self, identity: ExternalIdentity) -> Vouched | SignInRefused:
         """Make what a sign-in begins with of what a provider said: groups to roles, by the rules of that provider."""
         belief = self.beliefs.get(identity.issuer)
-        return _STRANGER if belief is None else vouched(identity, *belief, self.clock)
+        if belief is None:
+            return _STRANGER
+        said = vouched(identity, *belief, self.clock)
+        if isinstance(said, Vouched) and not said.methods:
+            # Most providers do not say how they made sure. That they did is a first factor all the same; without a word
+            # for it, everybody would be asked for a second one.
+            return replace(said, methods=_VOUCHED)
+        return said
 
 
 def open_federation(settings: FederationSettings, clock: Clock) -> Federation:
