@@ -205,7 +205,7 @@ class SignInService:
         name = account_id.strip().lower()[: _NAME_CHARACTERS_MAX + 1]
         account = self._accounts.get(name)
         place = self._place(origin)
-        known = account is not None
+        known = self._throttle.remembers(name) or account is not None
         throttled = self._throttle.check(name, origin, place.workstation, known=known)
         if throttled is not None:
             return self._throttled(origin, "too many failures of this account", throttled.retry_after)
@@ -217,6 +217,8 @@ class SignInService:
             vouched = self._ask_directories(name, password)
             if vouched is not None:
                 self._addresses.give_back(origin.address)
+                # Under the name that was typed, which is the directory's: the account has another one.
+                self._throttle.succeeded(name, origin, place.workstation)
                 return self._begin_vouched(vouched, origin, place)
         if account is None or not verdict.right:
             return self._failed(name, account, origin, place, "account or password is wrong")
@@ -267,6 +269,10 @@ class SignInService:
         account = self._accounts.get(shown.account_id)
         if account is None or (self.policy.is_administrator(account) and not shown.user_verified):
             return self._factor_failed(pending, entry, origin, Factor.PASSKEY, "user was not verified")
+        if account.issuer and not entry.account_id:
+            # Alone it would let in whoever left the provider since, with the roles of the last time.
+            reason = "an identity provider vouches for the account: a passkey is its second factor only"
+            return self._factor_failed(pending, entry, origin, Factor.PASSKEY, reason)
         entry.account_id = account.account_id
         self._strong(entry, _passkey_methods(shown), phishing_resistant=True)
         return self._advance(pending, entry, origin)
@@ -789,7 +795,7 @@ class SignInService:
     def _failed(
         self, name: str, account: Account | None, origin: Origin, place: _Place, reason: str
     ) -> SignInRefused:
-        known = account is not None
+        known = self._throttle.remembers(name) or account is not None
         principal_id = account.principal_id if account is not None else ""
         closed = self._throttle.failed(name, origin, place.workstation, known=known)
         self._events.record(
@@ -799,7 +805,7 @@ class SignInService:
             success=False,
             facts={"reason": reason, "zone": place.zone},
             # What is typed as a name may be a password in the wrong field: sealed, and only where nobody is known.
-            detail={} if known else {"name": name},
+            detail={} if account is not None else {"name": name},
         )
         if closed:
             self._events.record(

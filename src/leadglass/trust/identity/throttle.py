@@ -71,6 +71,11 @@ class AccountThrottle:
         self._lock = threading.Lock()
         database.register("throttle", MIGRATIONS)
 
+    def remembers(self, name: str) -> bool:
+        """Tell whether somebody signed in under that name: an account, or a name that only a directory knows."""
+        with self._database.reading() as snapshot:
+            return bool(snapshot.execute("SELECT 1 FROM sign_in_place WHERE account_id = ? LIMIT 1", (name,)))
+
     def check(self, account_id: str, origin: Origin, workstation: str, *, known: bool) -> Throttled | None:
         """Say whether a try must wait; a try that must is not looked at and does not count.
 
@@ -78,7 +83,7 @@ class AccountThrottle:
             account_id: the name as it was given.
             origin: from where.
             workstation: principal id of the enrolled device; empty for none.
-            known: there is such an account.
+            known: there is such an account, or the throttle ``remembers`` the name.
         """
         if known:
             with self._database.reading() as snapshot:
@@ -116,8 +121,11 @@ class AccountThrottle:
     def succeeded(self, account_id: str, origin: Origin, workstation: str) -> None:
         """Forget the failures from there, and remember the place: after all factors that were asked for.
 
-        Failures from elsewhere stay, or a stranger could go on guessing whenever the person signs in.
+        Failures from elsewhere stay, or a stranger could go on guessing whenever the person signs in. Under a name of
+        a directory it is called after the password: what was counted while nobody knew the name is forgotten then.
         """
+        with self._lock:
+            self._strangers.pop(self._slot(account_id), None)
         with self._database.writing(durable=False) as transaction:
             transaction.execute(
                 "DELETE FROM sign_in_failure WHERE account_id = ? AND place = ?",

@@ -1,0 +1,157 @@
+"""What a second review found between sign-in, accounts and administration, each as the test that found it."""
+
+from collections.abc import Generator, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from archive.room import Room
+from fake_clock import FakeClock
+from leadglass.archive.administration.people import People
+from leadglass.base.errors import AccessDenied
+from leadglass.base.secret import Secret
+from leadglass.trust.identity.federation.mapping import vouched
+from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, Strength
+from leadglass.trust.identity.models import (
+    Account,
+    Circumstances,
+    Origin,
+    Principal,
+    SignedIn,
+    SignInRefused,
+    Vouched,
+)
+from leadglass.trust.identity.sign_in import SignInPolicy
+from trust.identity.identity_site import (
+    HERE,
+    PASSWORD,
+    THERE,
+    IdentitySite,
+    cheap_passcodes,
+    new_account,
+)
+
+DIRECTORY = "ldaps://directory.example.org"
+OTHER_PLACE = Origin(address="198.51.100.9")
+
+
+class Directory:
+    """A directory that knows one person. Implements ``PasswordSource``."""
+
+    def __init__(self, clock: FakeClock) -> None:
+        self._clock = clock
+
+    def check(self, name: str, password: Secret) -> Vouched | None:
+        if (name, password.reveal()) != ("jdoe", PASSWORD.reveal()):
+            return None
+        return Vouched(DIRECTORY, "entry-1", ("pwd",), self._clock.now(), roles=("radiologist",))
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def site(tmp_path: Path, clock: FakeClock) -> Generator[IdentitySite, None, None]:
+    with cheap_passcodes():
+        made = IdentitySite(tmp_path, clock, directories=[Directory(clock)], policy=SignInPolicy())
+        yield made
+        made.close()
+
+
+@pytest.fixture
+def room(tmp_path: Path, clock: FakeClock) -> Iterator[Room]:
+    made = Room(tmp_path / "room", clock)
+    yield made
+    made.close()
+
+
+def test_a_passkey_does_not_stand_in_for_the_identity_provider(site: IdentitySite) -> None:
+    """Who had left the identity provider went on signing in here, with the roles of the last time."""
+    account = replace(new_account("jane", "radiologist"), issuer="https://idp", subject="42")
+    site.accounts.create(account, Origin())
+    key = site.enrol_passkey("jane")
+    pending, options = site.sign_in.begin_passkey(HERE)
+    assert site.sign_in.finish_passkey(pending, key.get(options), HERE) == SignInRefused()
+    assert site.sessions.of("jane") == ()
+
+
+def test_a_strong_factor_of_nobody_knows_when_is_not_a_fresh_one(clock: FakeClock) -> None:
+    """A provider that did not say when it had asked for two factors was taken to have asked just now."""
+    rules = (GroupRule("officers", ("export-officer",)),)
+    strength = Strength(multi_factor=("mfa",))
+    identity = ExternalIdentity(issuer="i", subject="s", groups=("officers",), methods=("pwd", "mfa"))
+    found = vouched(identity, rules, strength, clock)
+    assert isinstance(found, Vouched)
+    assert found.multi_factor
+    assert (clock.now() - found.authenticated_at).total_seconds() > 15 * 60
+
+
+def test_strangers_do_not_shut_somebody_of_the_directory_out(site: IdentitySite, clock: FakeClock) -> None:
+    """Failures under a name that only the directory knows were counted for everybody together, and for ever."""
+    site.accounts.create(
+        Account("john-doe", "John Doe", ("radiologist",), clock.now(), issuer=DIRECTORY, subject="entry-1"),
+        Origin(),
+    )
+    assert isinstance(site.sign_in.begin("jdoe", PASSWORD, HERE), SignedIn)
+    for _ in range(120):
+        site.sign_in.begin("jdoe", Secret(b"guessed"), OTHER_PLACE)
+        clock.advance(901)
+    refused = site.sign_in.begin("jdoe", PASSWORD, OTHER_PLACE)
+    assert isinstance(refused, SignInRefused)
+    assert isinstance(site.sign_in.begin("jdoe", PASSWORD, HERE), SignedIn)
+
+
+def test_mistakes_in_a_name_of_the_directory_are_forgiven(site: IdentitySite, clock: FakeClock) -> None:
+    """They added up for as long as the node ran, whatever was right in between."""
+    site.accounts.create(
+        Account("john-doe", "John Doe", ("radiologist",), clock.now(), issuer=DIRECTORY, subject="entry-1"),
+        Origin(),
+    )
+    for _ in range(8):
+        for _ in range(3):
+            assert isinstance(site.sign_in.begin("jdoe", Secret(b"slip"), HERE), SignInRefused)
+            clock.advance(60)
+        assert isinstance(site.sign_in.begin("jdoe", PASSWORD, HERE), SignedIn)
+
+
+def administrator(clock: FakeClock, *roles: str) -> Principal:
+    here = Circumstances(session_id="s", zone="site", strong_at=clock.now(), phishing_resistant=True)
+    return Principal("user:admin", roles, address="10.0.0.5", circumstances=here)
+
+
+def people(room: Room, site: IdentitySite) -> People:
+    return People(
+        room.access,
+        site.accounts,
+        site.passwords,
+        site.factors,
+        site.invitations,
+        site.sessions,
+        site.throttle.reset,
+    )
+
+
+@pytest.mark.parametrize("role", ["security-officer", "privacy-officer", "key-custodian", "auditor"])
+@pytest.mark.parametrize("factors", [False, True])
+def test_a_pacs_administrator_does_not_become_who_watches_them(
+    room: Room, site: IdentitySite, clock: FakeClock, role: str, factors: bool
+) -> None:
+    """They reset the account, kept the invitation, removed the factors, and signed in as the security officer."""
+    site.person("watcher", role)
+    verbs = people(room, site)
+    with pytest.raises(AccessDenied):
+        verbs.reset(administrator(clock, "pacs-administrator"), "watcher", factors=factors)
+    assert site.passwords.exists("watcher")
+    operator = Principal("operator:0", ("operator",), address="local")
+    assert verbs.reset(operator, "watcher", factors=factors)
+
+
+def test_a_pacs_administrator_resets_everybody_else(room: Room, site: IdentitySite, clock: FakeClock) -> None:
+    verbs = people(room, site)
+    for name, role in (("rad", "radiologist"), ("colleague", "pacs-administrator")):
+        site.person(name, role)
+        assert verbs.reset(administrator(clock, "pacs-administrator"), name, factors=True)
+    assert isinstance(site.sign_in.begin("rad", PASSWORD, THERE), SignInRefused)
