@@ -16,7 +16,7 @@ import ssl
 import uuid
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import urlsplit
@@ -357,7 +357,8 @@ class DirectoryPasswords:
         identity = self._directory.authenticate(name, password)
         if isinstance(identity, SignInRefused):
             return None
-        outcome = vouched(identity, self._rules, self._strength, self._clock)
+        shown = replace(identity, auth_time=self._clock.now())  # the password was, to us
+        outcome = vouched(shown, self._rules, self._strength, self._clock)
         return None if isinstance(outcome, SignInRefused) else outcome
 
 

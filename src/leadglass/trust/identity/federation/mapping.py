@@ -1,11 +1,16 @@
 """From what an identity provider says to what this site believes: groups to roles, methods to strength."""
 
 from collections.abc import Collection, Sequence
+from datetime import timedelta
+from typing import Final
 
 from leadglass.base.clock import Clock
 from leadglass.trust.identity.federation.distinguished_names import comparable
 from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, SignInRefused, Strength
 from leadglass.trust.identity.models import Vouched
+
+_SOME_TIME: Final = timedelta(days=1)
+"""How old a strong factor is taken to be that was shown nobody says when: too old for what needs a fresh one."""
 
 
 def roles_of(groups: Collection[str], rules: Sequence[GroupRule]) -> tuple[str, ...]:
@@ -26,19 +31,21 @@ def vouched(
         identity: as verified.
         rules: of the settings of that provider.
         strength: of the settings of that provider.
-        clock: of the site, for a provider that does not say when.
+        clock: of the site, for a provider that does not say when: two factors were shown some time ago then.
     """
     roles = roles_of(identity.groups, rules) if rules else None
     if roles == ():
         return SignInRefused("no group of the person gives a role")
     said = {identity.acr, *identity.methods} - {""}
     resistant = not said.isdisjoint(strength.phishing_resistant)
+    multi_factor = resistant or not said.isdisjoint(strength.multi_factor)
+    unsaid = clock.now() - _SOME_TIME if multi_factor else clock.now()
     return Vouched(
         issuer=identity.issuer,
         subject=identity.subject,
         methods=identity.methods,
-        authenticated_at=identity.auth_time or clock.now(),
-        multi_factor=resistant or not said.isdisjoint(strength.multi_factor),
+        authenticated_at=identity.auth_time or unsaid,
+        multi_factor=multi_factor,
         phishing_resistant=resistant,
         display_name=identity.display_name,
         roles=roles,
