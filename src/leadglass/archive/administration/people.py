@@ -6,7 +6,7 @@ Source: 45 CFR 164.308(a)(3), (4); 164.312(a)(2)(i), (d).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -19,6 +19,7 @@ from leadglass.trust.identity.invitations import Invitations
 from leadglass.trust.identity.models import Account, AccountKind, Origin, Principal, Session
 from leadglass.trust.identity.passwords import Passwords
 from leadglass.trust.identity.sign_in import Factors
+from leadglass.trust.policy.duties import KEYS, WATCHES
 from leadglass.trust.policy.interfaces import Permission
 
 _ENDED: Final = "ended by an administrator"
@@ -217,12 +218,15 @@ class People:
             factors: remove their second factors too: they were lost.
 
         Raises:
-            AccessDenied: policy said no.
+            AccessDenied: policy said no, to this or to what the account may do: whoever holds its invitation can be who
+                it is for. So one that watches over the site, or keeps its keys, is reset by whoever may give its roles.
             NotFound: there is no such account.
             UsageError: an identity provider vouches for it.
         """
         self.access.permit(principal, Permission.ACCOUNT_RESET)
         account, origin = self._required(account_id), origin_of(principal)
+        if self._is_above(account, principal):
+            self.access.permit(principal, Permission.ROLE_ASSIGN)
         invitation = self.invitations.for_account(account_id, origin)
         self.passwords.remove(account, origin)
         if factors:
@@ -278,6 +282,12 @@ class People:
         return self.sessions.end_all(account_id, origin_of(principal), _ENDED)
 
     # --- inside --------------------------------------------------------------------------------------------------
+
+    def _is_above(self, account: Account, principal: Principal) -> bool:
+        """Tell whether an account watches, keeps keys or administers beyond what the principal does."""
+        roles = set(account.roles) - set(principal.roles)
+        beyond = replace(account, roles=tuple(sorted(roles)))
+        return not (KEYS | WATCHES).isdisjoint(roles) or self.invitations.is_administrator(beyond)
 
     def _required(self, account_id: str) -> Account:
         account = self.accounts.get(account_id)

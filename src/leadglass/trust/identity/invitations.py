@@ -62,14 +62,14 @@ class Invitations:
         self._accounts = accounts
         self._passwords = passwords
         self._events = recorder
-        self._is_administrator = is_administrator
+        self.is_administrator = is_administrator
         self._first_roles = first_roles
         database.register("invitations", MIGRATIONS)
 
     def has_administrator(self) -> bool:
         """Tell whether somebody who can sign in holds an administrator role."""
         now = self._clock.now()
-        return any(self._is_administrator(a) and a.usable(now) for a in self._accounts.all())
+        return any(self.is_administrator(a) and a.usable(now) for a in self._accounts.all())
 
     def for_first_administrator(self, origin: Origin) -> Secret:
         """Make the token of the first administrator; the one before, if it was not used, is dead.
