@@ -66,7 +66,7 @@ def test_success_means_held_found_and_on_record(room: Room) -> None:
 
 
 def test_order_of_steps(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Policy, then a durable record, then the row, then the event, then the answer."""
+    """Policy for the session and for the object, then a durable record, the row, the event, the answer."""
     steps: list[str] = []
 
     def noted(owner: type, name: str, word: str) -> None:
@@ -87,7 +87,7 @@ def test_order_of_steps(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
     store(session, image())
     steps.append("answer")
     session.close_packs()
-    assert steps == ["policy", "durable", "row", "event", "answer"]
+    assert steps == ["policy", "policy", "durable", "row", "event", "answer"]
 
 
 def test_a_session_needs_a_grant_for_storing(room: Room) -> None:

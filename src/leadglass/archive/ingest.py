@@ -2,7 +2,7 @@
 
 The order is what the promise rests on:
 
-1. policy, before a session is opened (``Access.permit``);
+1. policy, before a session is opened (``Access.permit``), and again before each object;
 2. the scanner walks the data set as it streams past and stops a malformed one;
 3. the vault seals it, segment by segment, and makes the record durable with one fdatasync;
 4. the index writer admits the row (visible to every query that starts later; rebuilt from the record after a crash);
@@ -154,8 +154,17 @@ class StoreSession:
         self._left_to_recovery: set[bytes] = set()
 
     def begin(self, request: StoreRequest) -> "Incoming":
-        """Take an object; finish or abort it before the next one begins."""
-        return Incoming(self, request)
+        """Take an object; finish or abort it before the next one begins.
+
+        Rights are asked again for each: an association or an upload can be kept open for days, and whoever lost them
+        meanwhile stores nothing more. ``Incoming.finish`` raises it.
+        """
+        incoming = Incoming(self, request)
+        try:
+            self.grant = self.ingest.access.permit(self.grant.principal, self.grant.permission)
+        except LeadglassError as error:
+            incoming.refuse(error)
+        return incoming
 
     def record_refusal(self, request: StoreRequest, error: LeadglassError, octets_seen: int) -> None:
         """Put on record why an object was not taken.
@@ -265,6 +274,10 @@ class Incoming:
         """What it says that it is, once its head has come and was believed."""
         return self._identity
 
+    def refuse(self, error: LeadglassError) -> None:
+        """Take nothing of it; who refuses has put it on record."""
+        self._failure = error
+
     def write(self, data: Buffer) -> None:
         """Take more of the data set, in any cut. The buffer may be reused after the call. Never raises a refusal."""
         if self._failure is None:
@@ -277,6 +290,7 @@ class Incoming:
         """Make the object durable, visible and on record.
 
         Raises:
+            AccessDenied: whoever sends it may not any more.
             DatasetRefused: it cannot be understood, or is not what was announced.
             DuplicateObject: the UID is held with other content; this one is kept apart.
             OutOfResources: no room.
