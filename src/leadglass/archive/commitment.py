@@ -22,7 +22,8 @@ from leadglass.dicom.commitment import (
     FailureReason,
     SOPReference,
 )
-from leadglass.store.index.interfaces import Index
+from leadglass.dicom.models import Level
+from leadglass.store.index.interfaces import Index, InstanceRecord, Selector
 from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.interfaces import Job, JobQueue
 from leadglass.trust.audit.interfaces import EventCode, Outcome, PayloadCipher
@@ -155,7 +156,7 @@ class Commitment:
         """Return the reason why an instance is not committed, or None for one that is held whole."""
         try:
             record = self.index.lookup(reference.sop_instance_uid)
-            if record is None:
+            if record is None or not self._is_shown(record):
                 return FailureReason.NO_SUCH_OBJECT_INSTANCE
             if record.identity.sop_class_uid != reference.sop_class_uid:
                 return FailureReason.CLASS_INSTANCE_CONFLICT
@@ -163,6 +164,17 @@ class Commitment:
         except (IntegrityError, KeyUnavailable):
             return FailureReason.PROCESSING_FAILURE
         return None
+
+    def _is_shown(self, record: InstanceRecord) -> bool:
+        """Tell whether an instance is not deleted: nobody may delete their own copy of what waits for disposal here."""
+        identity = record.identity
+        named = Selector(
+            Level.IMAGE,
+            study_uids=(identity.study_uid,),
+            series_uids=(identity.series_uid,),
+            sop_instance_uids=(identity.sop_instance_uid,),
+        )
+        return any(True for _ in self.index.select(named))
 
 
 def _kind_of(device_id: str) -> str:
