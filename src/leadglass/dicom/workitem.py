@@ -111,6 +111,17 @@ _VALUES: Final[Mapping[int, frozenset[str]]] = {
 _NEVER_SET: Final = frozenset({SOP_CLASS_UID, SOP_INSTANCE_UID, STATE, TRANSACTION_UID})
 """Not changed by an update: state and transaction have a service of their own. Source: PS3.4 CC.2.6.3."""
 
+_WHOSE: Final = (
+    0x0010_0010,  # Patient's Name
+    0x0010_0020,  # Patient ID
+    0x0010_0021,  # Issuer of Patient ID
+    0x0010_0030,  # Patient's Birth Date
+    0x0010_0040,  # Patient's Sex
+    0x0020_000D,  # Study Instance UID
+)
+"""Of whom and of which study a workitem is, which also says who may know of it: not allowed in an N-SET, but as it is
+when clients send back all that they were given. Source: PS3.4 Table CC.2.5-3."""
+
 _ITEM_WANTED_WHEN_COMPLETED: Final = (
     0x0040_4028,  # Performed Station Name Code Sequence
     0x0040_4050,  # Performed Procedure Step Start DateTime
@@ -195,12 +206,15 @@ def updated(workitem: Dataset, changes: Dataset, transaction_uid: str) -> Datase
     for tag in changes:
         if tag in _NEVER_SET and changes[tag].value:
             raise DatasetRefused(f"{keyword_of(tag)} is not set by an update", dimse_status=0x0106)
+    for tag in _WHOSE:
+        if tag in changes and value_of(changes, tag) != value_of(workitem, tag):
+            raise DatasetRefused(f"{keyword_of(tag)} is not set by an update", dimse_status=0x0106)
     _check_values(changes)
     kept = dict(workitem)
     kept.update(
         (tag, element)
         for tag, element in changes.items()
-        if tag not in _NEVER_SET and tag != SPECIFIC_CHARACTER_SET
+        if tag not in _NEVER_SET and tag not in _WHOSE and tag != SPECIFIC_CHARACTER_SET
     )
     return kept
 
