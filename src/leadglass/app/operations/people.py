@@ -1,38 +1,13 @@
 """People: accounts, what they may do, their sessions."""
 
-from datetime import datetime
-
 import msgspec
 
 from leadglass.app.compose import Node, operator
 from leadglass.app.control import JSON, Tell
-from leadglass.archive.administration.people import NewAccount
+from leadglass.archive.administration.people import AccountChange, NewAccount
 from leadglass.base.secret import Secret
-from leadglass.trust.identity.models import Account, AccountKind, Session
-
-
-class _New(msgspec.Struct, forbid_unknown_fields=True):
-    account: str
-    display_name: str
-    roles: tuple[str, ...]
-    kind: AccountKind = AccountKind.PERSON
-    devices: tuple[str, ...] = ()
-    institutions: tuple[str, ...] = ()
-    known_as: tuple[str, ...] = ()
-    email: str = ""
-    issuer: str = ""
-    subject: str = ""
-    expires_at: datetime | None = None
-    passcode: str = ""
-
-
-class _Change(msgspec.Struct, forbid_unknown_fields=True):
-    account: str
-    display_name: str | None = None
-    devices: tuple[str, ...] | None = None
-    institutions: tuple[str, ...] | None = None
-    known_as: tuple[str, ...] | None = None
-    email: str | None = None
+from leadglass.doors.console.accounts import shown_account
+from leadglass.trust.identity.models import Account, Session
 
 
 class _Roles(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,28 +27,15 @@ class _Passcode(msgspec.Struct, forbid_unknown_fields=True):
 
 def user_add(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Make an account; the invitation is told this once."""
-    asked = msgspec.convert(arguments, _New)
+    asked = dict(arguments)
+    passcode = str(asked.pop("passcode", ""))
     account, invitation = node.people.create(
-        operator(),
-        NewAccount(
-            asked.account,
-            asked.display_name,
-            asked.roles,
-            asked.kind,
-            asked.devices,
-            asked.institutions,
-            asked.known_as,
-            asked.email,
-            asked.issuer,
-            asked.subject,
-            asked.expires_at,
-        ),
-        Secret(asked.passcode.encode("utf-8")) if asked.passcode else None,
+        operator(), msgspec.convert(asked, NewAccount), Secret(passcode.encode("utf-8")) if passcode else None
     )
     return {
         "user": _shown(node, account),
         "invitation": None if invitation is None else invitation.reveal().decode("ascii"),
-        "passcode": bool(asked.passcode),
+        "passcode": bool(passcode),
     }
 
 
@@ -91,8 +53,9 @@ def user_show(node: Node, arguments: JSON, _tell: Tell) -> JSON:
 
 def user_change(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Change what an account sees, and what it is called."""
-    asked = msgspec.structs.asdict(msgspec.convert(arguments, _Change))
-    account = node.people.change(operator(), asked.pop("account"), **asked)
+    asked = dict(arguments)
+    account_id = str(asked.pop("account"))
+    account = node.people.change(operator(), account_id, msgspec.convert(asked, AccountChange))
     return {"user": _shown(node, account)}
 
 
@@ -146,21 +109,8 @@ def session_end(node: Node, arguments: JSON, _tell: Tell) -> JSON:
 
 
 def _shown(node: Node, account: Account) -> JSON:
-    return {
-        "account": account.account_id,
-        "display_name": account.display_name,
-        "roles": list(account.roles),
-        "kind": account.kind.value,
-        "devices": list(account.devices),
-        "institutions": list(account.institutions),
-        "known_as": list(account.known_as),
-        "email": account.email,
-        "issuer": account.issuer,
-        "factors": [factor.value for factor in node.identity.factors.factors_of(account.account_id)],
-        "created_at": account.created_at.isoformat(),
-        "expires_at": None if account.expires_at is None else account.expires_at.isoformat(),
-        "disabled": account.disabled_at is not None,
-    }
+    shown: JSON = msgspec.to_builtins(shown_account(account, node.identity.factors))
+    return shown
 
 
 def _session(session: Session) -> JSON:

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
+import msgspec
+
 from leadglass.archive.access import Access
 from leadglass.base.errors import NotFound, UsageError
 from leadglass.base.secret import Secret
@@ -35,11 +37,10 @@ def origin_of(principal: Principal) -> Origin:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class NewAccount:
-    """What an account begins with; see ``identity.models.Account``."""
+class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What an account begins with, as it comes from a command or a request; see ``identity.models.Account``."""
 
-    account_id: str
+    account: str
     display_name: str
     roles: tuple[str, ...]
     kind: AccountKind = AccountKind.PERSON
@@ -50,6 +51,16 @@ class NewAccount:
     issuer: str = ""
     subject: str = ""
     expires_at: datetime | None = None
+
+
+class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What is to be changed; what is absent stays."""
+
+    display_name: str | None = None
+    devices: tuple[str, ...] | None = None
+    institutions: tuple[str, ...] | None = None
+    known_as: tuple[str, ...] | None = None
+    email: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +117,7 @@ class People:
             self.access.permit(principal, Permission.ROLE_ASSIGN)
         origin = origin_of(principal)
         wanted = Account(
-            account_id=new.account_id,
+            account_id=new.account,
             display_name=new.display_name,
             roles=tuple(sorted(set(new.roles))),
             created_at=self.access.clock.now(),
@@ -124,7 +135,7 @@ class People:
         account = self.accounts.create(wanted, origin)
         if passcode is not None:
             self.passwords.set_passcode(account, passcode, origin)
-        return account, None if new.issuer else self.invitations.for_account(new.account_id, origin)
+        return account, None if new.issuer else self.invitations.for_account(new.account, origin)
 
     def bootstrap(self, principal: Principal) -> Secret:
         """Make the one-time token of the first administrator: for the machine's own console.
@@ -151,18 +162,8 @@ class People:
             raise UsageError("nobody gives themselves a role: somebody else has to")
         return self.accounts.set_roles(account_id, roles, origin_of(principal))
 
-    def change(
-        self,
-        principal: Principal,
-        account_id: str,
-        *,
-        display_name: str | None = None,
-        devices: Sequence[str] | None = None,
-        institutions: Sequence[str] | None = None,
-        known_as: Sequence[str] | None = None,
-        email: str | None = None,
-    ) -> Account:
-        """Change what an account sees, and what it is called; what is None stays.
+    def change(self, principal: Principal, account_id: str, change: AccountChange) -> Account:
+        """Change what an account sees, and what it is called.
 
         Raises:
             AccessDenied: policy said no.
@@ -170,15 +171,7 @@ class People:
             UsageError: malformed.
         """
         self.access.permit(principal, Permission.ACCOUNT_CREATE)
-        return self.accounts.change(
-            account_id,
-            origin_of(principal),
-            display_name=display_name,
-            devices=devices,
-            institutions=institutions,
-            known_as=known_as,
-            email=email,
-        )
+        return self.accounts.change(account_id, origin_of(principal), **msgspec.structs.asdict(change))
 
     def set_expiry(self, principal: Principal, account_id: str, expires_at: datetime | None) -> Account:
         """Set the end of an account: the window of a vendor's support.

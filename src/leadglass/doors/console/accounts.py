@@ -7,7 +7,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from leadglass.archive.administration.people import NewAccount, People
+from leadglass.archive.administration.people import AccountChange, NewAccount, People
 from leadglass.base.secret import Secret
 from leadglass.doors.console.bodies import body_of, described, json_response, no_content
 from leadglass.doors.console.sign_in import BASE, shown_session
@@ -35,32 +35,6 @@ class AccountShown(msgspec.Struct, frozen=True):
     created_at: datetime
     expires_at: datetime | None
     disabled: bool
-
-
-class AccountAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A new account."""
-
-    account: str
-    display_name: str
-    roles: tuple[str, ...]
-    kind: AccountKind = AccountKind.PERSON
-    devices: tuple[str, ...] = ()
-    institutions: tuple[str, ...] = ()
-    known_as: tuple[str, ...] = ()
-    email: str = ""
-    issuer: str = ""
-    subject: str = ""
-    expires_at: datetime | None = None
-
-
-class AccountChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is to be changed; what is absent stays."""
-
-    display_name: str | None = None
-    devices: tuple[str, ...] | None = None
-    institutions: tuple[str, ...] | None = None
-    known_as: tuple[str, ...] | None = None
-    email: str | None = None
 
 
 class RolesAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -101,33 +75,15 @@ class AccountDoor:
 
     async def create(self, request: Request) -> Response:
         """Make one; the invitation is shown this once."""
-        asked = await body_of(request, AccountAsked)
-        new = NewAccount(
-            asked.account,
-            asked.display_name,
-            asked.roles,
-            asked.kind,
-            asked.devices,
-            asked.institutions,
-            asked.known_as,
-            asked.email,
-            asked.issuer,
-            asked.subject,
-            asked.expires_at,
-        )
+        new = await body_of(request, NewAccount)
         account, invitation = await in_thread(self._people.create, principal_of(request), new)
         return json_response({"account": self._shown(account), "invitation": _text(invitation)}, 201)
 
     async def change(self, request: Request) -> Response:
         """Change what it sees, and what it is called."""
         asked = await body_of(request, AccountChange)
-
-        def change() -> Account:
-            return self._people.change(
-                principal_of(request), _account(request), **msgspec.structs.asdict(asked)
-            )
-
-        return json_response(self._shown(await in_thread(change)))
+        arguments = (principal_of(request), _account(request), asked)
+        return json_response(self._shown(await in_thread(self._people.change, *arguments)))
 
     async def set_roles(self, request: Request) -> Response:
         """Give these roles and no others."""
@@ -172,21 +128,26 @@ class AccountDoor:
         return json_response({"ended": ended})
 
     def _shown(self, account: Account) -> AccountShown:
-        return AccountShown(
-            account=account.account_id,
-            display_name=account.display_name,
-            roles=account.roles,
-            kind=account.kind,
-            devices=account.devices,
-            institutions=account.institutions,
-            known_as=account.known_as,
-            email=account.email,
-            issuer=account.issuer,
-            factors=self._factors.factors_of(account.account_id),
-            created_at=account.created_at,
-            expires_at=account.expires_at,
-            disabled=account.disabled_at is not None,
-        )
+        return shown_account(account, self._factors)
+
+
+def shown_account(account: Account, factors: FactorDirectory) -> AccountShown:
+    """Return an account as the API and the command line show it."""
+    return AccountShown(
+        account=account.account_id,
+        display_name=account.display_name,
+        roles=account.roles,
+        kind=account.kind,
+        devices=account.devices,
+        institutions=account.institutions,
+        known_as=account.known_as,
+        email=account.email,
+        issuer=account.issuer,
+        factors=factors.factors_of(account.account_id),
+        created_at=account.created_at,
+        expires_at=account.expires_at,
+        disabled=account.disabled_at is not None,
+    )
 
 
 def _account(request: Request) -> str:
@@ -209,7 +170,7 @@ def endpoints(people: People, factors: FactorDirectory) -> list[Endpoint]:
     one = "/accounts/{account}"
     return [
         at("GET", "/accounts", door.list, "List accounts"),
-        at("POST", "/accounts", door.create, "Make an account", AccountAsked, "201"),
+        at("POST", "/accounts", door.create, "Make an account", NewAccount, "201"),
         at("GET", one, door.get, "Show an account"),
         at("PUT", one, door.change, "Change an account", AccountChange),
         at("PUT", f"{one}/roles", door.set_roles, "Give roles", RolesAsked),
