@@ -126,6 +126,11 @@ def test_an_empty_file_is_the_defaults(tmp_path: Path) -> None:
             '[oidc]\nissuer = "https://idp"\nclient_id = "x"\nprivate_key_file = "k"\nskew_seconds = 301',
             "oidc.skew_seconds",
         ),
+        (
+            '[oidc]\nissuer = "https://idp"\nclient_id = "x"\nprivate_key_file = "k"\n[web]\nport = 0',
+            "web.port",
+        ),
+        ('[saml]\nmetadata_file = "x"\n[web]\nport = 0', "web.port"),
         ('[oidc]\nclient_secret = "not here"', "client_secret"),
         ('[saml]\nentity_id = "x"', "saml.metadata_file"),
         ('[saml]\nmetadata_file = "x"\n[[saml.rule]]\ngroup = "g"\nroles = []', "saml.rule"),

@@ -34,9 +34,11 @@ from leadglass.doors.https.options import HTTPSOptions
 from leadglass.doors.https.refusals import Refusal
 from leadglass.doors.https.server import HTTPSServer
 from leadglass.trust.audit.interfaces import AuditEvent, EventCode, Outcome
+from leadglass.trust.identity.federation.models import LogoutRequest
 from leadglass.trust.identity.models import Origin
 from leadglass.trust.identity.throttle import AddressBuckets
 
+_SIGNED_OUT_THERE: Final = "signed out at the identity provider"
 _REFUSALS_NOTED: Final = 30.0
 _REFUSALS_NOTED_PER_SECOND: Final = 0.1
 
@@ -143,11 +145,18 @@ def _federation(node: Node) -> FederationServices:
                 EventCode.AUTHENTICATION_FAILED, "", origin, success=False, facts={"reason": reason}
             )
 
+    def signed_out(said: LogoutRequest, origin: Origin) -> bool:
+        account = node.identity.accounts.by_subject(said.issuer, said.subject) if said.subject else None
+        if account is not None:
+            node.identity.sessions.end_all(account.account_id, origin, _SIGNED_OUT_THERE)
+        return account is not None
+
     return FederationServices(
         node.identity.sign_in,
         node.identity.token_service,
         node.federation.believe,
         refused,
+        signed_out,
         node.federation.oidc,
         node.federation.saml,
     )

@@ -125,7 +125,7 @@ def _become_command(
 
 for _name in (
     "app.compose", "app.operations", "app.offline", "app.server",
-    *(f"app.cli.{name}_command" for name in cli.list_commands(click.Context(cli))),
+    *(f"app.cli.{name.replace('-', '_')}_command" for name in cli.list_commands(click.Context(cli))),
 ):  # fmt: skip
     importlib.import_module(f"leadglass.{_name}")
 

@@ -1,6 +1,6 @@
 """Services and scripts at a node that runs: they prove themselves, get a token, read with it, and are turned away.
 
-Attacks: S40 (a token that was stolen), S41 (a token that may more than it must), S43 (revocation that does not bite).
+Attacks: S55 (a right that outlives its end), S48 (credentials of another, or used before).
 """
 
 import json

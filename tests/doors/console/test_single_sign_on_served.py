@@ -1,21 +1,24 @@
 """Signing in at real identity providers, end to end, through a node that runs: oidc-provider, samlp, slapd.
 
-Attacks: S52 (a state of another browser, or none), S53 (a response to another question), S54 (an open redirect).
+Attacks: S46 (replay, open redirect, a state that is missing or another browser's, a response to another question), S43.
 """
 
 import base64
 import json
 import re
 import ssl
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 from urllib.parse import parse_qs, urlencode, urljoin, urlsplit
+from uuid import uuid4
 
 import httpx2
 import pytest
+from joserfc import jwk, jwt
 
 from doors.console.signed_in import API, Person
 from leadglass.doors.https.gate import SESSION_COOKIE
@@ -54,6 +57,8 @@ class Federated:
     saml: Peer
     pair: KeyPair
     provider: ExitStack
+    issuer: str
+    signing: Mapping[str, Any]
 
     @property
     def origin(self) -> str:
@@ -175,7 +180,7 @@ def at(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federated]:
         pair = self_signed(folders["idp"], "idp")
         _configure(made, authority, issuer, openid.key_file, directory.tls, _metadata(peer, pair))
         made.start()
-        yield Federated(made, authority, peer, pair, provider)
+        yield Federated(made, authority, peer, pair, provider, issuer, openid.signing)
 
 
 def _client(openid: OpenIDSite, origin: str) -> dict[str, object]:
@@ -338,6 +343,37 @@ def test_too_much_is_refused_and_no_bug(at: Federated) -> None:
         assert browser.client.get(f"{at.origin}/auth/oidc/callback?{many}").status_code == 400
         for query in ("", "code=x", "code=x&state=y", "error=access_denied&state=y", "state=%ff&code=%00"):
             assert refused(browser.client.get(f"{at.origin}/auth/oidc/callback?{query}"))
+
+
+def test_who_signs_out_at_the_provider_is_signed_out_here(at: Federated) -> None:
+    with at.browser() as browser, at.browser() as backchannel:
+        browser.client.get(browser.to_callback(browser.begin("oidc"), "jdoe"))
+        assert browser.me().status_code == 200
+        url = f"{at.origin}/auth/oidc/logout"
+        token = logout_token(at, "jdoe")
+        for wrong in ("", token[:-8] + "AAAAAAAA", logout_token(at, "nobody")):
+            assert backchannel.client.post(url, data={"logout_token": wrong}).status_code == 400
+        assert browser.me().status_code == 200
+        assert backchannel.client.post(url, data={"logout_token": token}).status_code == 200
+        assert browser.me().status_code == 401
+        assert backchannel.client.post(url, data={"logout_token": token}).status_code == 400  # once
+
+
+def logout_token(at: Federated, subject: str) -> str:
+    """Write what the provider would send, with its key. Source: OpenID Connect Back-Channel Logout 1.0, 2.4."""
+    (document,) = (key for key in at.signing["keys"] if key["kid"] == "ec")
+    now = int(time.time())
+    claims = {
+        "iss": at.issuer,
+        "aud": "leadglass",
+        "sub": subject,
+        "iat": now,
+        "exp": now + 60,
+        "jti": str(uuid4()),
+        "events": {"http://schemas.openid.net/event/backchannel-logout": {}},
+    }
+    header = {"alg": "ES256", "kid": "ec", "typ": "logout+jwt"}
+    return jwt.encode(header, claims, jwk.ECKey.import_key(document))
 
 
 # --- SAML ------------------------------------------------------------------------------------------------------------

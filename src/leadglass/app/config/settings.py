@@ -447,6 +447,13 @@ def _check_providers(settings: Settings) -> None:
         file = "private_key_file" if oidc.client_authentication == "private_key_jwt" else "client_secret_file"
         if not oidc.client_id or not getattr(oidc, file):
             raise ConfigurationError(f"oidc.client_id and oidc.{file} are expected beside oidc.issuer")
+    addressed = (oidc.issuer and not oidc.redirect_uri) or (
+        settings.saml.metadata_file and not (settings.saml.acs_url and settings.saml.entity_id)
+    )
+    if addressed and not (settings.web.port or settings.web.public_port):
+        raise ConfigurationError(
+            "web.port: identity providers have to know it, so 0 (any free one) is not enough"
+        )
     for name, seconds in (("oidc", oidc.skew_seconds), ("saml", settings.saml.skew_seconds)):
         if not 0 <= seconds <= _SKEW_SECONDS_MAX:
             raise ConfigurationError(f"{name}.skew_seconds: 0 to {_SKEW_SECONDS_MAX} is expected")

@@ -3,7 +3,7 @@
 What a browser began is kept sealed in a cookie of that browser until it comes back, so nobody else can finish it. A
 sign-in that fails ends at the sign-in page with nothing but the word that it failed; why is in the audit log.
 
-Source: OpenID Connect Core 1.0; RFC 9207; SAML 2.0 Bindings 3.4, 3.5; RFC 6749 4.4; RFC 8414; RFC 8705.
+Source: OpenID Connect Core 1.0, Back-Channel Logout 1.0; RFC 9207; SAML 2.0 Bindings 3.4, 3.5; RFC 6749 4.4; RFC 8414; RFC 8705.
 """
 
 from collections.abc import Callable, Sequence
@@ -16,6 +16,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from leadglass.base.errors import PeerUnreachable, RequestRefused
+from leadglass.base.limits import KIB
 from leadglass.base.secret import Secret
 from leadglass.doors.console.bodies import described
 from leadglass.doors.console.cookies import (
@@ -29,7 +30,13 @@ from leadglass.doors.console.origins import origin_of
 from leadglass.doors.https.endpoints import Endpoint, Handler
 from leadglass.doors.https.threads import in_thread
 from leadglass.trust.identity.access_tokens import TokenGranted, TokenService
-from leadglass.trust.identity.federation.models import ExternalIdentity, SignedIn, SignInBegun, SignInRefused
+from leadglass.trust.identity.federation.models import (
+    ExternalIdentity,
+    LogoutRequest,
+    SignedIn,
+    SignInBegun,
+    SignInRefused,
+)
 from leadglass.trust.identity.federation.oidc import ProviderMisbehaved
 from leadglass.trust.identity.interfaces import SignIn
 from leadglass.trust.identity.models import (
@@ -47,6 +54,7 @@ OIDC_COOKIE: Final = "__Host-leadglass-oidc"
 SAML_COOKIE: Final = "__Host-leadglass-saml"
 OIDC_BEGIN: Final = "/auth/oidc/begin"
 OIDC_CALLBACK: Final = "/auth/oidc/callback"
+OIDC_LOGOUT: Final = "/auth/oidc/logout"
 SAML_BEGIN: Final = "/auth/saml/begin"
 SAML_RESPONSE: Final = "/auth/saml/acs"
 SAML_METADATA: Final = "/auth/saml/metadata"
@@ -55,6 +63,10 @@ AUTHORIZATION_SERVER: Final = "/.well-known/oauth-authorization-server"
 SIGN_IN_PAGE: Final = "/sign-in"
 _FORM: Final = "application/x-www-form-urlencoded"
 _FORM_FIELDS_MAX: Final = 32
+_FORM_BYTES_MAX: Final = 512 * KIB
+"""Of a posted form: a SAML response with its signature and a few hundred groups, in Base64."""
+_TAG: Final = "federation"
+_TOKEN_FIELDS: Final = ("grant_type", "scope", "client_id", "client_assertion_type", "client_assertion")
 
 
 class OpenIDProvider(Protocol):
@@ -66,6 +78,10 @@ class OpenIDProvider(Protocol):
 
     def finish(self, query: Sequence[tuple[str, str]], sealed_state: str) -> SignedIn | SignInRefused:
         """Take what the browser brought back."""
+        ...
+
+    def back_channel_logout(self, logout_token: str) -> LogoutRequest | SignInRefused:
+        """Believe the provider that somebody signed out there."""
         ...
 
 
@@ -93,12 +109,14 @@ class FederationServices:
         sign_in: the flow that goes on where the identity provider ends.
         believe: makes what a sign-in begins with of what a provider said: groups to roles.
         refused: puts on record why a sign-in at a provider failed.
+        signed_out: ends the sessions of somebody who signed out at their provider; tells whether they are known.
     """
 
     sign_in: SignIn
     tokens: TokenService
     believe: Callable[[ExternalIdentity], Vouched | SignInRefused]
     refused: Callable[[str, Origin], None]
+    signed_out: Callable[[LogoutRequest, Origin], bool]
     oidc: OpenIDProvider | None = None
     saml: SAMLProvider | None = None
 
@@ -124,6 +142,19 @@ class FederationDoor:
         return await self._back(
             await _asked(partial(oidc.finish, query, state)), OIDC_COOKIE, origin_of(request)
         )
+
+    async def logout_oidc(self, request: Request) -> Response:
+        """Take the provider's word that somebody signed out there: all their sessions end."""
+        oidc, origin = self._services.oidc, origin_of(request)
+        assert oidc is not None
+        token = dict(await _form_of(request)).get("logout_token", "")
+        said = await _asked(partial(oidc.back_channel_logout, token))
+        if isinstance(said, LogoutRequest):
+            if await in_thread(self._services.signed_out, said, origin):
+                return Response(status_code=200)
+            said = SignInRefused("the logout token names nobody who is known here")
+        await in_thread(self._services.refused, said.reason, origin)
+        return Response(b'{"error":"invalid_request"}', 400, media_type="application/json")
 
     async def begin_saml(self, request: Request) -> Response:
         """Send the browser to the SAML identity provider."""
@@ -242,34 +273,42 @@ def _fields_of(text: str) -> list[tuple[str, str]]:
         raise RequestRefused("the form cannot be read") from None
 
 
+def _operation(summary: str, ok: str, *fields: str) -> dict[str, object]:
+    """Return the OpenAPI description of an operation that takes a form with these fields, or none."""
+    operation = described(summary, _TAG, ok=ok, public=True)
+    if fields:
+        text = {"type": "string"}
+        schema = {"type": "object", "properties": dict.fromkeys(fields, text), "required": [fields[0]]}
+        operation["requestBody"] = {"required": True, "content": {_FORM: {"schema": schema}}}
+    return operation
+
+
 def endpoints(services: FederationServices) -> list[Endpoint]:
     """Return the endpoints of single sign-on, as far as the site has it, and of access tokens."""
     door = FederationDoor(services)
 
-    def at(method: str, path: str, handler: Handler, summary: str, **more: bool) -> Endpoint:
-        operation = described(summary, "federation", ok="200" if method == "POST" else "303")
-        return Endpoint(method, path, handler, operation, public=True, **more)
+    def at(method: str, path: str, handler: Handler, operation: dict[str, object], **more: bool) -> Endpoint:
+        return Endpoint(method, path, handler, operation, public=True, body_bytes_max=_FORM_BYTES_MAX, **more)
 
+    token = _operation("Access token for a service (client credentials)", "200", *_TOKEN_FIELDS)
+    served = _operation("What the token endpoint takes", "200")
     made = [
-        at("POST", TOKEN, door.token, "Access token for a service (client credentials)"),
-        at("GET", AUTHORIZATION_SERVER, door.authorization_server, "What the token endpoint takes"),
+        at("POST", TOKEN, door.token, token),
+        at("GET", AUTHORIZATION_SERVER, door.authorization_server, served),
     ]
     if services.oidc is not None:
+        logout = _operation("The provider says that somebody signed out", "200", "logout_token")
         made += [
-            at("GET", OIDC_BEGIN, door.begin_oidc, "Sign in at the OpenID provider"),
-            at("GET", OIDC_CALLBACK, door.finish_oidc, "Back from the OpenID provider"),
+            at("POST", OIDC_LOGOUT, door.logout_oidc, logout),
+            at("GET", OIDC_BEGIN, door.begin_oidc, _operation("Sign in at the OpenID provider", "303")),
+            at("GET", OIDC_CALLBACK, door.finish_oidc, _operation("Back from the OpenID provider", "200")),
         ]
     if services.saml is not None:
+        acs = _operation("Back from the identity provider", "200", "SAMLResponse")
         made += [
-            at("GET", SAML_BEGIN, door.begin_saml, "Sign in at the SAML identity provider"),
-            # Posted by the provider's page: another site by design. The sealed cookie of the sign-in is what ties it to us.
-            at(
-                "POST",
-                SAML_RESPONSE,
-                door.finish_saml,
-                "Back from the identity provider",
-                unsafe_cross_site=True,
-            ),
-            at("GET", SAML_METADATA, door.saml_metadata, "Our SAML metadata"),
+            at("GET", SAML_BEGIN, door.begin_saml, _operation("Sign in at the SAML provider", "303")),
+            # Posted by the provider's page: another site by design. The sealed cookie of the sign-in ties it to us.
+            at("POST", SAML_RESPONSE, door.finish_saml, acs, unsafe_cross_site=True),
+            at("GET", SAML_METADATA, door.saml_metadata, _operation("Our SAML metadata", "200")),
         ]
     return made
