@@ -1,20 +1,29 @@
 """What a second review found in the archive behind HTTPS, each as the test that found it."""
 
+import asyncio
+import threading
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
+from starlette.types import Message
 
 from archive.room import MODALITY, OPERATOR, Image, Room, image, store
 from leadglass.archive.access import Access
 from leadglass.archive.deletion import Deletions
 from leadglass.archive.ingest import Ingest
-from leadglass.base.errors import AccessDenied, DatasetRefused
+from leadglass.archive.worklist import Worklist
+from leadglass.base.errors import AccessDenied, DatasetRefused, RequestRefused
 from leadglass.base.ids import UID
 from leadglass.dicom.commitment import CommitmentAction, FailureReason, SOPReference
+from leadglass.dicom.json import json_to_datasets
 from leadglass.dicom.values import Dataset, text_element
 from leadglass.dicom.workitem import PATIENT_ID, STUDY_INSTANCE_UID, created, updated
+from leadglass.doors.dicomweb import worklist as worklist_door
+from leadglass.store.worklist.service import SQLWorkitemStore
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
@@ -76,7 +85,7 @@ def promised(room: Room, of: Image) -> FailureReason | None:
     (pending,) = room.commitment.due()
     event = room.commitment.evaluate(MODALITY, pending.request)
     room.commitment.settle(pending, "")
-    return event.failed[0].reason if event.failed else None
+    return FailureReason(event.failed[0].reason) if event.failed else None
 
 
 @pytest.mark.parametrize(
@@ -93,6 +102,39 @@ def test_a_workitem_stays_with_its_patient_and_its_study(tag: int) -> None:
 
 def _value_of(item: Dataset, tag: int) -> str:
     return item[tag].value.decode().strip(" \0")
+
+
+@pytest.mark.parametrize("end", [b"", b"\\", b'"'])
+def test_a_string_without_an_end_is_looked_at_once(end: bytes) -> None:
+    """20 KiB took 11 s, in the loop of the server and before anybody was asked for rights: it stood still."""
+    bomb = b'"' + b'\\"' * 500_000 + end
+    began = time.process_time()
+    with pytest.raises(DatasetRefused):
+        json_to_datasets(bomb)
+    assert time.process_time() - began < 5
+
+
+def test_workitems_are_read_beside_the_loop(room: Room, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it takes to read one, others are answered meanwhile."""
+    worklist = Worklist(
+        room.access, SQLWorkitemStore(room.database, room.keys.site_seal("worklist")), room.index
+    )
+    threads: set[int] = set()
+
+    def read(_document: bytes) -> Dataset:
+        threads.add(threading.get_ident())
+        raise DatasetRefused("none")
+
+    async def body() -> Message:
+        return {"type": "http.request", "body": b"{}", "more_body": False}
+
+    headers = [(b"content-type", b"application/dicom+json")]
+    request = Request({"type": "http", "method": "POST", "headers": headers}, body)
+    monkeypatch.setattr(worklist_door, "json_to_dataset", read)
+    with pytest.raises(RequestRefused):
+        asyncio.run(worklist_door.WorklistDoor(worklist_door.WorklistServices(worklist)).create(request))
+    assert threads
+    assert threading.get_ident() not in threads
 
 
 def workitem() -> Dataset:

@@ -82,7 +82,7 @@ class WorklistDoor:
         """Retrieve Workitem. Source: PS3.18 11.5."""
         _require_json(request)
         item = await in_thread(self._worklist.get, principal_of(request), _uid(request))
-        return _json([item])
+        return await in_thread(_json, [item])
 
     async def search(self, request: Request) -> Response:
         """Search for Workitems. Source: PS3.18 11.9."""
@@ -97,7 +97,7 @@ class WorklistDoor:
         found = await in_thread(search)
         if not found:
             return Response(status_code=204)
-        response = _json(found[:limit])
+        response = await in_thread(_json, found[:limit])
         if len(found) > limit:
             response.headers["Warning"] = '299 leadglass "There are more results; ask for them with offset"'
         return response
@@ -164,12 +164,13 @@ class WorklistDoor:
             loop.call_soon_threadsafe(offer, event)
 
         def offer(event: WorkitemEvent) -> None:
-            if waiting.qsize() < WORKITEM_EVENTS_QUEUED_MAX:
+            queued = waiting.qsize()
+            if queued < WORKITEM_EVENTS_QUEUED_MAX:
                 waiting.put_nowait(event)
-            else:
-                waiting.put_nowait(
-                    None
-                )  # too slow a reader: the channel ends rather than lose an event unnoticed
+            elif queued == WORKITEM_EVENTS_QUEUED_MAX:
+                # Too slow a reader: the channel ends rather than lose an event unnoticed. It is told once: while it
+                # does not read, nothing is taken from here.
+                waiting.put_nowait(None)
 
         principal, ae_title = principal_of(socket), socket.path_params["subscriber"]
         try:
@@ -241,7 +242,7 @@ async def _dataset_of(request: Request, *, may_be_empty: bool = False) -> Datase
     if media_type not in _TAKEN:
         raise RequestRefused("a body of type application/dicom+json is expected", http_status=415)
     try:
-        return json_to_dataset(body)
+        return await in_thread(json_to_dataset, body)  # a large one takes its time
     except (DatasetRefused, UsageError) as error:
         raise RequestRefused(str(error)) from error
 
