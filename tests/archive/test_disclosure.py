@@ -102,14 +102,44 @@ def test_the_time_runs_from_the_durable_event_on(room: Room, waited: list[bool])
     assert waited == [True, False, False, True]
 
 
-def test_whole_objects_always_wait(room: Room, waited: list[bool]) -> None:
+def test_whole_objects_wait_although_parts_did(room: Room, waited: list[bool]) -> None:
+    one, two = image(1), image(2)
+    room.store(one, two)
+    view(room, one)
+    view(room, one, part=Part.OBJECTS)
+    view(room, one, part=Part.OBJECTS)
+    view(room, two, part=Part.OBJECTS)
+    view(room, one)
+    assert waited == [True, True, False, False, False]
+    assert len(room.entries(EventCode.RETRIEVE_STARTED)) == len(room.entries(EventCode.RETRIEVE_ENDED)) == 3
+
+
+def test_whole_objects_cover_parts(room: Room, waited: list[bool]) -> None:
     one = image()
     room.store(one)
     view(room, one, part=Part.OBJECTS)
-    view(room, one, part=Part.OBJECTS)
-    # An export is not a view: what follows it in parts begins anew only where nothing was durable.
     view(room, one)
+    assert waited == [True, False]
+
+
+def test_whole_objects_to_another_place_wait(room: Room, waited: list[bool]) -> None:
+    one = image()
+    room.store(one)
+    target = Target(UID(one.study))
+    for destination in ("A", "B", "A"):
+        room.reader.open(READER, target, Part.OBJECTS, destination=destination).close()
     assert waited == [True, True, False]
+
+
+def test_whole_objects_wait_again_after_a_while(room: Room, waited: list[bool]) -> None:
+    one = image()
+    room.store(one)
+    view(room, one, part=Part.OBJECTS)
+    room.clock.advance(DISCLOSURE_SECONDS - 1)
+    view(room, one, part=Part.OBJECTS)
+    room.clock.advance(2)
+    view(room, one, part=Part.OBJECTS)
+    assert waited == [True, False, True]
 
 
 def test_what_is_remembered_is_bounded(room: Room, waited: list[bool]) -> None:

@@ -5,6 +5,9 @@ minutes after it, further parts of the same study shown to the same person are o
 each is an entry that names its instances and frames, written before the answer, and lost by a power cut at most, never
 by a crash of the process. What a power cut could take away repeats a disclosure that is on the disk.
 
+Whole objects are another disclosure than parts: that a study was looked at does not cover that its objects left, but one
+retrieve of objects to the same place covers the next, and the parts as well. An export waits every time.
+
 Source: 45 CFR 164.312(b), 164.528; PS3.15 A.5.3.4 (DICOM Instances Accessed).
 """
 
@@ -75,7 +78,7 @@ class Disclosures:
         return None if opened is None else opened[1]
 
     def record(self, grant: Grant, code: EventCode, shown: Shown) -> None:
-        """Put a disclosure on record; durable unless each of its studies was opened a moment ago.
+        """Put a disclosure on record; durable unless each of its studies was opened the same way a moment ago.
 
         Raises:
             AuditUnavailable: it was not taken: nothing may be shown.
@@ -84,7 +87,8 @@ class Disclosures:
         studies = list(dict.fromkeys(record.identity.study_uid for record in shown.records))
         keys = [_key(principal, study) for study in studies]
         opened = [self._find(key) for key in keys]
-        durable = code is not EventCode.INSTANCE_VIEWED or not studies or None in opened
+        retrieved = [_key(principal, study, f"objects to {shown.destination}") for study in studies]
+        durable = not studies or not self._covered(code, keys, retrieved)
         patients = dict.fromkeys(
             patient
             for study, known in zip(studies, opened, strict=True)
@@ -120,7 +124,15 @@ class Disclosures:
             durable=durable,
         )
         if durable:
-            self._remember(keys, [shown.patients.get(study, "") for study in studies])
+            known_as = [shown.patients.get(study, "") for study in studies]
+            self._remember(keys, known_as)
+            if code is EventCode.RETRIEVE_STARTED:
+                self._remember(retrieved, known_as)
+
+    def _covered(self, code: EventCode, viewed: Sequence[_Key], retrieved: Sequence[_Key]) -> bool:
+        """Tell whether a durable event of a moment ago says of each study what this one says."""
+        covering = {EventCode.INSTANCE_VIEWED: viewed, EventCode.RETRIEVE_STARTED: retrieved}.get(code)
+        return covering is not None and all(self._find(key) is not None for key in covering)
 
     def _find(self, key: _Key) -> tuple[float, str] | None:
         now = self._access.clock.monotonic()
@@ -143,7 +155,7 @@ class Disclosures:
                 self._opened.popitem(last=False)
 
 
-def _key(principal: Principal, study_uid: UID) -> _Key:
+def _key(principal: Principal, study_uid: UID, what: str = "parts") -> _Key:
     """Return what makes a disclosure another one: who, from where, in which session, why, and what."""
     circumstances = principal.circumstances
     return (
@@ -155,6 +167,7 @@ def _key(principal: Principal, study_uid: UID) -> _Key:
         circumstances.purpose,
         circumstances.break_glass,
         study_uid,
+        what,
     )
 
 

@@ -525,7 +525,8 @@ class Reading:
     def ended(self, *, completed: int, failed: int, cancelled: bool = False) -> None:
         """Put the outcome of a transfer of whole objects on record, once; nothing for parts."""
         if self._part is Part.OBJECTS:
-            self._retrieval.ended(completed=completed, failed=failed, cancelled=cancelled)
+            # Nobody waits for it but the next request on the connection: see ``Retrieval.ended``.
+            self._retrieval.ended(completed=completed, failed=failed, cancelled=cancelled, durable=False)
 
     def release(self) -> None:
         """Release files and memory."""

@@ -102,8 +102,19 @@ class Retrieval:
         stored_as = record.identity.transfer_syntax_uid
         return stored_as == transfer_syntax_uid or can_transcode(stored_as, transfer_syntax_uid)
 
-    def ended(self, *, completed: int, failed: int, warning: int = 0, cancelled: bool = False) -> None:
-        """Put the outcome on record, once."""
+    def ended(
+        self,
+        *,
+        completed: int,
+        failed: int,
+        warning: int = 0,
+        cancelled: bool = False,
+        durable: bool = True,
+    ) -> None:
+        """Put the outcome on record, once.
+
+        Without ``durable`` a power cut may take it; what left is on record since the beginning.
+        """
         if self._over:
             return
         self._over = True
@@ -118,6 +129,7 @@ class Retrieval:
                 "cancelled": cancelled,
                 "destination": self.destination,
             },
+            durable=durable,
         )
 
 
