@@ -31,12 +31,19 @@ class AccountGrants:
         ]
 
     def remove(self, held: HeldRole, by: Principal, reason: str) -> None:  # noqa: ARG002 - on record as the decision
-        """Take a role away, and every session of its holder with it; harmless when it is gone."""
+        """Take a role away, and every session of its holder with it; harmless when it is gone.
+
+        Where nobody may hold what would be left (another role is gone from the policies, or has come to exclude a third)
+        all of it goes: a review must be able to take away whatever the catalogue says.
+        """
         account = self.accounts.get(held.principal_id.removeprefix("user:"))
         if account is None or held.role not in account.roles:
             return
         rest = [role for role in account.roles if role != held.role]
-        self.accounts.set_roles(account.account_id, rest, origin_of(by))
+        try:
+            self.accounts.set_roles(account.account_id, rest, origin_of(by))
+        except UsageError:
+            self.accounts.set_roles(account.account_id, (), origin_of(by))
 
 
 @dataclass(frozen=True, slots=True)
