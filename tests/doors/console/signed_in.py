@@ -20,7 +20,7 @@ from types import TracebackType
 from typing import Any, Self
 
 import httpx2
-import pyotp
+from pyotp.totp import TOTP
 
 from running_node import Site
 
@@ -98,7 +98,7 @@ class Person:
         while step > int(time.time()) // _STEP_SECONDS + 1:
             time.sleep(0.2)
         self._last_step = step
-        return pyotp.TOTP(self.seed).at(step * _STEP_SECONDS)
+        return TOTP(self.seed).at(step * _STEP_SECONDS)
 
     # --- requests ------------------------------------------------------------------------------------------------
 

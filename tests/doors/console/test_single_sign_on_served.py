@@ -363,7 +363,7 @@ def logout_token(at: Federated, subject: str) -> str:
     """Write what the provider would send, with its key. Source: OpenID Connect Back-Channel Logout 1.0, 2.4."""
     (document,) = (key for key in at.signing["keys"] if key["kid"] == "ec")
     now = int(time.time())
-    claims = {
+    claims: dict[str, object] = {
         "iss": at.issuer,
         "aud": "leadglass",
         "sub": subject,

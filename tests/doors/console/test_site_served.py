@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 
@@ -41,7 +42,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
 def found(person: Person) -> set[str]:
     answer = person.get(STUDIES)
     assert answer.status_code in {200, 204}, answer.text
-    return {one["0020000D"]["Value"][0] for one in (answer.json() if answer.content else [])}
+    studies: list[dict[str, Any]] = answer.json() if answer.content else []
+    return {one["0020000D"]["Value"][0] for one in studies}
 
 
 def test_a_relation_opens_a_patients_studies_until_it_ends(served: Served) -> None:
