@@ -6,7 +6,8 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,25 +94,32 @@ def orthanc(node: Site, devices: Devices, tmp_path_factory: pytest.TempPathFacto
             }
         },
     }  # fmt: skip
+    with started(folder, settings):
+        yield Orthanc(device, dicom, http)
+
+
+@contextmanager
+def started(folder: Path, settings: Mapping[str, object]) -> Iterator[None]:
+    """Run an Orthanc with these settings."""
     (folder / "orthanc.json").write_text(json.dumps(settings))
     assert ORTHANC is not None
     with (folder / "orthanc.log").open("wb") as log:
         process = subprocess.Popen(
             [ORTHANC, "--verbose", str(folder / "orthanc.json")], stdout=log, stderr=log, cwd=folder
         )
-    running = Orthanc(device, dicom, http)
+    system = f"http://127.0.0.1:{settings['HttpPort']}/system"
     try:
         deadline = time.monotonic() + 60
         while True:
             try:
-                running.get("/system")
+                urllib.request.urlopen(system, timeout=60).close()
                 break
             except (urllib.error.URLError, ConnectionError):
                 said = (folder / "orthanc.log").read_text(errors="replace")[-3000:]
                 assert process.poll() is None, said
                 assert time.monotonic() < deadline, said
                 time.sleep(0.1)
-        yield running
+        yield
     finally:
         process.terminate()
         process.wait(30)
