@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
@@ -34,8 +35,8 @@ def data(folder: Path) -> Path:
     spec = find_spec("pydicom")
     assert spec is not None
     assert spec.origin is not None
-    # One with pixels that can be shown, and the first by name.
-    shutil.copy(Path(spec.origin).parent / "data" / "test_files" / "CT_small.dcm", folder / "0-picture.dcm")
+    # One with pixels that can be shown, and the first by name; README.md speaks of its study.
+    shutil.copy(Path(spec.origin).parent / "data" / "test_files" / "MR_small.dcm", folder / "0-picture.dcm")
     for number in range(3):
         one = image(number + 1)
         identity = ObjectIdentity(UID(one.study), UID(one.series), UID(one.instance), UID(CT), UID(EXPLICIT))
@@ -84,7 +85,40 @@ def run_every_line(text: str, cwd: Path) -> None:
             assert '"state":"enrol-factor"' in done.stdout, done.stdout
 
 
+def run_the_readme(folder: Path, cwd: Path) -> None:
+    """Run the lines of README.md that are about the running demo, as they stand there, in one shell."""
+    page = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    shown = page[page.index("DICOMweb, as the demo's gateway") : page.index("## Use it")]
+    lines = re.findall(r"^    (\S.*)$", shown, re.MULTILINE)
+    assert sum(line.startswith("curl ") for line in lines) == 4
+    assert sum(line.startswith("leadglass ") for line in lines) == 5
+    if shutil.which("curl") is None:
+        lines = [line for line in lines if not line.startswith("curl ")]
+    port = tomllib.loads((folder / "site" / "leadglass.toml").read_text())["web"]["port"]
+    shutil.copy(cwd / "data" / "0-picture.dcm", cwd / "file.dcm")
+    script = "set -e\n" + "\n".join(line.replace("8443", str(port)) for line in lines)
+    done = subprocess.run(
+        ["/bin/bash", "-c", script],
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=200,
+        cwd=cwd,
+        env=os.environ
+        | {
+            "LEADGLASS_SITE": str(folder / "site"),
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        },
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "urn:leadglass:error" not in done.stdout
+    if shutil.which("curl") is not None:
+        assert "CompressedSamples^MR1" in done.stdout
+        assert (cwd / "picture.png").read_bytes().startswith(b"\x89PNG")
+
+
 @pytest.mark.slow
+@pytest.mark.timeout(900)  # some forty starts of an interpreter, and as many lines to paste
 def test_start_twice_and_stop(tmp_path: Path) -> None:
     folder, files = tmp_path / "demo", data(tmp_path / "data")
     try:
@@ -99,6 +133,7 @@ def test_start_twice_and_stop(tmp_path: Path) -> None:
         assert second.returncode == 0, second.stdout + second.stderr
         assert "is running already" in second.stdout
         assert "4 objects sent" in second.stdout
+        run_the_readme(folder, tmp_path)
         run_every_line(second.stdout, tmp_path)
     finally:
         stopped = demo("stop", str(folder), cwd=tmp_path)
