@@ -1,16 +1,27 @@
 """What a second review found between sign-in, accounts and administration, each as the test that found it."""
 
+import asyncio
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from starlette.requests import Request
 
-from archive.room import Room
+from archive.room import ROOT, Room, image
 from fake_clock import FakeClock
+from leadglass.archive.access import EmergencyStudies, PolicyRecorder
+from leadglass.archive.administration.emergencies import Emergencies
 from leadglass.archive.administration.people import People
 from leadglass.base.errors import AccessDenied
-from leadglass.base.secret import Secret
+from leadglass.base.secret import Phi, Secret
+from leadglass.doors.console.services import SignInServices
+from leadglass.doors.console.sign_in import SessionDoor
+from leadglass.doors.https.endpoints import PRINCIPAL_KEY
+from leadglass.doors.https.gate import ADDRESS_KEY
+from leadglass.doors.https.problems import CORRELATION_KEY
+from leadglass.doors.https.protocol import TLS_KEY
+from leadglass.trust.certs.tls import TLSFacts
 from leadglass.trust.identity.federation.mapping import vouched
 from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, Strength
 from leadglass.trust.identity.models import (
@@ -23,6 +34,7 @@ from leadglass.trust.identity.models import (
     Vouched,
 )
 from leadglass.trust.identity.sign_in import SignInPolicy
+from leadglass.trust.policy.break_glass import BreakGlass
 from trust.identity.identity_site import (
     HERE,
     PASSWORD,
@@ -155,3 +167,50 @@ def test_a_pacs_administrator_resets_everybody_else(room: Room, site: IdentitySi
         site.person(name, role)
         assert verbs.reset(administrator(clock, "pacs-administrator"), name, factors=True).reveal()
     assert isinstance(site.sign_in.begin("rad", PASSWORD, THERE), SignInRefused)
+
+
+@pytest.mark.parametrize("kind", ["device", "client"])
+def test_a_device_or_a_service_is_not_the_person_of_the_same_name(site: IdentitySite, kind: str) -> None:
+    """device:jdoe was shown the sessions of user:jdoe, and could end them."""
+    site.person("jdoe", "radiologist")
+    session = site.signed_in("jdoe").session
+    door = SessionDoor(
+        SignInServices(
+            site.sign_in,
+            site.sessions,
+            site.accounts,
+            site.factors,
+            site.sign_in.redeem,
+            lambda *_: False,
+        )
+    )
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "headers": [],
+        "path_params": {"session": session.session_id},
+        PRINCIPAL_KEY: Principal(f"{kind}:jdoe", ("store",)),
+        ADDRESS_KEY: "10.0.0.9",
+        CORRELATION_KEY: "c",
+        TLS_KEY: TLSFacts("", "", "", resumed=False),
+    }
+    assert b"Jdoe" not in asyncio.run(door.me(Request(scope))).body
+    assert asyncio.run(door.sessions(Request(scope))).body == b'{"sessions":[]}'
+    asyncio.run(door.end_session(Request(scope)))
+    assert len(site.sessions.of("jdoe")) == 1
+
+
+def test_breaking_the_glass_does_not_tell_what_is_held(
+    room: Room, site: IdentitySite, clock: FakeClock
+) -> None:
+    """Whoever is limited to institutions was refused for a study that is held elsewhere, and let in for none at all."""
+    room.store(image())
+    person = replace(administrator(clock, "radiologist"), institutions=("elsewhere",))
+    verbs = Emergencies(
+        room.access,
+        BreakGlass(site.database, PolicyRecorder(room.audit, clock), EmergencyStudies(room.index), clock),
+        room.index,
+        room.writer,
+    )
+    for study_uid in (image().study, f"{ROOT}.404"):
+        assert verbs.begin(person, Phi("unconscious patient in the emergency room"), study_uid=study_uid)

@@ -31,6 +31,7 @@ from leadglass.trust.identity.models import (
     MustChangePassword,
     MustEnrolFactor,
     Origin,
+    Principal,
     SecondFactorNeeded,
     Session,
     SignedIn,
@@ -260,7 +261,7 @@ class SessionDoor:
         """Say who is signed in, as what, until when."""
         principal = principal_of(request)
         session = self._services.sessions.get(principal.circumstances.session_id)
-        account = self._services.accounts.get(principal.principal_id.partition(":")[2])
+        account = self._services.accounts.get(_account_id(principal))
         return json_response(
             {
                 "principal": principal.principal_id,
@@ -275,12 +276,12 @@ class SessionDoor:
 
     async def sessions(self, request: Request) -> Response:
         """List one's own sessions."""
-        account_id = principal_of(request).principal_id.partition(":")[2]
+        account_id = _account_id(principal_of(request))
         return json_response({"sessions": [shown_session(s) for s in self._services.sessions.of(account_id)]})
 
     async def end_session(self, request: Request) -> Response:
         """End one of one's own sessions; somebody else's is as good as missing."""
-        account_id = principal_of(request).principal_id.partition(":")[2]
+        account_id = _account_id(principal_of(request))
         wanted = request.path_params["session"]
         if wanted in {s.session_id for s in self._services.sessions.of(account_id)}:
             await in_thread(self._services.sessions.end, wanted, _mine(request), "ended by its owner")
@@ -322,6 +323,11 @@ class SessionDoor:
         token = cookie_of(request, SESSION_COOKIE)
         codes = await in_thread(self._flow.new_recovery_codes, token, origin_of(request))
         return refusal(SignInRefused()) if codes is None else json_response({"codes": codes})
+
+
+def _account_id(principal: Principal) -> str:
+    """Return whose account it is; empty for devices and services, which may have the name of somebody's."""
+    return principal.principal_id.partition(":")[2] if principal.kind == "user" else ""
 
 
 def _holder(request: Request) -> Secret:
