@@ -131,7 +131,7 @@ def test_nobody_without_the_right_learns_anything(room: Room, worklist: Worklist
     for attempt in (
         lambda: worklist.get(ADMINISTRATOR, ITEM),
         lambda: worklist.search(ADMINISTRATOR, ()),
-        lambda: worklist.create(TECHNOLOGIST, UID("1.2.3.77"), asked()),
+        lambda: worklist.create(ADMINISTRATOR, UID("1.2.3.77"), asked()),
         lambda: worklist.move(ADMINISTRATOR, ITEM, "IN PROGRESS", MINE),
     ):
         with pytest.raises(AccessDenied):

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from leadglass.dicom.normalise import fold_name_group, fold_person_name, fold_text
+from leadglass.dicom.normalise import fold_name_group, fold_patient, fold_person_name, fold_text
 
 
 @pytest.mark.parametrize(
@@ -52,3 +52,9 @@ def test_folding_twice_is_folding_once(text: str) -> None:
 @given(st.text(alphabet=st.characters(codec="ascii", categories=["L", "N", "P", "Zs"])))
 def test_case_never_matters(text: str) -> None:
     assert fold_text(text.upper()) == fold_text(text.lower())
+
+
+def test_a_patient_is_named_as_objects_name_them() -> None:
+    assert fold_patient(" PID-1\0") == fold_patient("pid-1") == "pid-1"
+    assert fold_patient("PID-1", "North") == fold_patient("PID-1^^^NORTH") == "pid-1^^^north"
+    assert fold_patient("", "North") == ""

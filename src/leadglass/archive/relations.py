@@ -14,6 +14,7 @@ from typing import Final
 from leadglass.archive.access import Access
 from leadglass.base.errors import UsageError
 from leadglass.base.limits import RELATION_DAYS_MAX
+from leadglass.dicom.normalise import fold_patient
 from leadglass.store.index.interfaces import Index, Relation, RelationEntry
 from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
@@ -110,7 +111,7 @@ class RelationKeeper:
             grant,
             EventCode.RELATION_LISTED,
             objects={
-                "patient": sorted({entry.patient_id for entry in entries if entry.patient_id}),
+                "patient": sorted({fold_patient(entry.patient_id) for entry in entries if entry.patient_id}),
                 "study": sorted({entry.study_uid for entry in entries if entry.study_uid}),
             },
             facts={"of": principal_id, "relations": len(entries)},
@@ -126,4 +127,4 @@ def _require_given(relation: Relation, study_uid: str, patient_id: str) -> None:
 
 
 def _objects(study_uid: str, patient_id: str) -> dict[str, tuple[str, ...]]:
-    return {"study": (study_uid,)} if study_uid else {"patient": (patient_id,)}
+    return {"study": (study_uid,)} if study_uid else {"patient": (fold_patient(patient_id),)}

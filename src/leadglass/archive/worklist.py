@@ -32,6 +32,7 @@ from leadglass.base.limits import (
     WORKITEM_RESULTS_MAX,
     WORKITEMS_MAX,
 )
+from leadglass.dicom.normalise import fold_patient
 from leadglass.dicom.values import Dataset, read_dataset, text_element, write_dataset
 from leadglass.dicom.workitem import (
     FILTERED_SUBSCRIPTION,
@@ -58,6 +59,7 @@ from leadglass.trust.audit.interfaces import EventCode
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.policy.interfaces import Permission
 
+_ISSUER_OF_PATIENT_ID: Final = 0x0010_0021
 _ATTEMPTS: Final = 8
 """Of a change that others get in the way of: more than eight at once on one workitem is a fault of theirs."""
 _ANY_STATE: Final = frozenset(state.value for state in State)
@@ -176,9 +178,7 @@ class Worklist:
         self._access.record(
             grant,
             EventCode.WORKITEM_READ,
-            objects=_objects(
-                [value_of(item, PATIENT_ID) for item in found], [study for study in studies if study]
-            ),
+            objects=_objects([_patient_of(item) for item in found], [study for study in studies if study]),
             facts={"workitems": len(found)},
         )
         return [shown(item) for item in found]
@@ -397,7 +397,7 @@ class Worklist:
         self._access.record(
             grant,
             code,
-            objects=_objects([value_of(item, PATIENT_ID)], [study] if study else []),
+            objects=_objects([_patient_of(item)], [study] if study else []),
             facts=facts,
             detail={"workitem": uid},
         )
@@ -467,6 +467,11 @@ def _event_dataset(item: Dataset, event_type: EventType, details: Dataset | None
     if INPUT_READINESS in item:
         told[INPUT_READINESS] = item[INPUT_READINESS]
     return told
+
+
+def _patient_of(item: Dataset) -> str:
+    """Return whose workitem it is, as the log names patients of objects: what was shown of one is found by one token."""
+    return fold_patient(value_of(item, PATIENT_ID), value_of(item, _ISSUER_OF_PATIENT_ID))
 
 
 def _objects(patients: list[str], studies: list[str]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ import re
 import unicodedata
 from typing import Final
 
+_ISSUER_DELIMITER: Final = "^^^"
 _SPACES: Final = re.compile(r"\s+")
 _PLAIN_ASCII: Final = re.compile(r"[!-~]+(?: [!-~]+)*", re.ASCII)
 _ACCENTS: Final = re.compile("[\u0300-\u036f]+")
@@ -26,6 +27,17 @@ def fold_text(text: str) -> str:
         return text.lower()
     folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", text).casefold())
     return _SPACES.sub(" ", folded.replace("\0", " ")).strip()
+
+
+def fold_patient(patient_id: str, issuer: str = "") -> str:
+    """Return a patient as the audit log and the index name them: ID and issuer folded, joined by ``^^^`` as HL7 does (CX).
+
+    The same as ``ScannedHead.patient_reference``, for what names a patient and is no object. An ID may bring its issuer
+    behind the delimiter; empty without an ID.
+    """
+    number, _, behind = patient_id.partition(_ISSUER_DELIMITER)
+    number, issuer = fold_text(number), fold_text(issuer or behind)
+    return f"{number}{_ISSUER_DELIMITER}{issuer}" if number and issuer else number
 
 
 def fold_name_component(text: str) -> str:

@@ -12,6 +12,7 @@ from leadglass.archive.access import Access, study_resource, subject_of
 from leadglass.base.errors import UsageError
 from leadglass.base.ids import UID, is_uid
 from leadglass.base.secret import Phi
+from leadglass.dicom.normalise import fold_patient
 from leadglass.store.index.interfaces import Index
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.audit.interfaces import EventCode
@@ -87,7 +88,7 @@ class Emergencies:
             EventCode.BREAK_GLASS_LISTED,
             objects={
                 "study": sorted({one.study_uid for one in found if one.study_uid}),
-                "patient": sorted({one.patient_id for one in found if one.patient_id}),
+                "patient": sorted({fold_patient(one.patient_id) for one in found if one.patient_id}),
             },
             facts={"emergencies": len(found)},
         )
