@@ -7,8 +7,10 @@ and (4) in this order; nobody else calls ``Vault.open`` for a person or a device
 Source: 45 CFR 164.312(a)(1), 164.312(b).
 """
 
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
+import threading
+from collections import OrderedDict
+from collections.abc import Collection, Hashable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 from leadglass.base.clock import Clock
@@ -20,6 +22,7 @@ from leadglass.base.errors import (
     StepUpRequired,
 )
 from leadglass.base.ids import UID
+from leadglass.base.limits import VERDICTS_REMEMBERED_MAX, VERDICTS_SECONDS
 from leadglass.store.index.interfaces import (
     Index,
     InstanceRecord,
@@ -36,14 +39,48 @@ from leadglass.trust.identity.models import Circumstances, Principal
 from leadglass.trust.policy.interfaces import SITE, Allowed, Decision, Denied, Permission, Policy, Resource
 
 _REFUSAL_EVENT: Mapping[Permission, EventCode] = {
-    Permission.INSTANCE_STORE: EventCode.INSTANCE_REFUSED,
-    Permission.INSTANCE_IMPORT: EventCode.INSTANCE_REFUSED,
-    Permission.STUDY_QUERY: EventCode.QUERY_ANSWERED,
-    Permission.INSTANCE_RETRIEVE: EventCode.RETRIEVE_ENDED,
-    Permission.INSTANCE_MOVE: EventCode.MOVE_ENDED,
+    Permission.ACCOUNT_CREATE: EventCode.ACCOUNT_CREATED,
+    Permission.ACCOUNT_DISABLE: EventCode.ACCOUNT_DISABLED,
+    Permission.ACCOUNT_RESET: EventCode.ACCOUNT_CHANGED,
+    Permission.ASSOCIATION_ECHO: EventCode.ASSOCIATION_REFUSED,
+    Permission.AUDIT_READ: EventCode.AUDIT_USED,
+    Permission.AUDIT_VERIFY: EventCode.AUDIT_USED,
+    Permission.BREAK_GLASS_REVIEW: EventCode.BREAK_GLASS_REVIEWED,
+    Permission.BREAK_GLASS_USE: EventCode.BREAK_GLASS_STARTED,
+    Permission.CLIENT_ENROL: EventCode.CLIENT_ENROLLED,
+    Permission.CLIENT_REVOKE: EventCode.CLIENT_REVOKED,
     Permission.COMMITMENT_REQUEST: EventCode.COMMITMENT_REQUESTED,
+    Permission.DEVICE_ENROL: EventCode.DEVICE_ENROLLED,
+    Permission.DEVICE_REVOKE: EventCode.DEVICE_REVOKED,
+    Permission.INSTANCE_IMPORT: EventCode.INSTANCE_REFUSED,
+    Permission.INSTANCE_MOVE: EventCode.MOVE_ENDED,
+    Permission.INSTANCE_RETRIEVE: EventCode.RETRIEVE_ENDED,
+    Permission.INSTANCE_STORE: EventCode.INSTANCE_REFUSED,
+    Permission.POLICY_APPLY: EventCode.POLICY_CHANGED,
+    Permission.POLICY_EXPLAIN: EventCode.POLICY_EXPLAINED,
+    Permission.RELATION_ASSIGN: EventCode.RELATION_CHANGED,
+    Permission.REVIEW_OPEN: EventCode.REVIEW_STARTED,
+    Permission.REVIEW_SIGN: EventCode.REVIEW_DECIDED,
+    Permission.ROLE_ASSIGN: EventCode.ROLE_CHANGED,
+    Permission.SESSION_END: EventCode.SESSION_ENDED,
+    Permission.STUDY_DELETE: EventCode.STUDY_DELETED,
     Permission.STUDY_EXPORT: EventCode.EXPORT_ENDED,
+    Permission.STUDY_QUERY: EventCode.QUERY_ANSWERED,
+    Permission.STUDY_RESTORE: EventCode.STUDY_RESTORED,
+    Permission.USER_ENROL: EventCode.ACCOUNT_CREATED,
+    Permission.USER_REVOKE: EventCode.ACCOUNT_DISABLED,
+    Permission.VAULT_REINDEX: EventCode.VAULT_REINDEXED,
+    Permission.VAULT_VERIFY: EventCode.VAULT_VERIFIED,
+    Permission.WORKITEM_CANCEL: EventCode.WORKITEM_CHANGED,
+    Permission.WORKITEM_CREATE: EventCode.WORKITEM_CREATED,
+    Permission.WORKITEM_PERFORM: EventCode.WORKITEM_CHANGED,
+    Permission.WORKITEM_QUERY: EventCode.WORKITEM_READ,
+    Permission.WORKITEM_SUBSCRIBE: EventCode.WORKITEM_SUBSCRIBED,
 }
+"""Under which code a refusal stands: that of the deed, with an outcome of failure. What has no deed on record (reading a
+list, a status) is a refused request."""
+
+_STANDPOINTS_MAX = 1000
 
 _NO_CIRCUMSTANCES = Circumstances()
 
@@ -77,6 +114,18 @@ def actor_of(principal: Principal) -> Actor:
         purpose="" if here == _NO_CIRCUMSTANCES else here.purpose,
         zone=here.zone,
         break_glass=here.break_glass,
+    )
+
+
+def _device_of(user: Principal) -> Principal:
+    """Return the device that a user acts through, as a principal of its own."""
+    return replace(
+        user,
+        principal_id=user.through,
+        roles=user.through_roles,
+        through="",
+        through_roles=(),
+        devices=(),
     )
 
 
@@ -164,6 +213,86 @@ class Grant:
     studies: frozenset[UID] | None = None
 
 
+class Verdicts:
+    """Remembers what policy said of kinds of studies, by standpoint: lists ask the same again and again. Thread-safe.
+
+    At most ``VERDICTS_REMEMBERED_MAX``; the standpoint that was looked from longest ago goes first.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._from: OrderedDict[Hashable, dict[StudyFacts, bool]] = OrderedDict()
+        self._held = 0
+
+    def of(self, standpoint: Hashable) -> Mapping[StudyFacts, bool]:
+        """Return what is known from there; it grows."""
+        with self._lock:
+            known = self._from.setdefault(standpoint, {})
+            self._from.move_to_end(standpoint)
+            while len(self._from) > _STANDPOINTS_MAX:
+                self._held -= len(self._from.popitem(last=False)[1])
+            return known
+
+    def remember(self, standpoint: Hashable, facts: StudyFacts, *, permitted: bool) -> None:
+        """Remember one."""
+        with self._lock:
+            known = self._from.get(standpoint)
+            if known is None or facts in known:
+                return
+            known[facts] = permitted
+            self._held += 1
+            while self._held > VERDICTS_REMEMBERED_MAX:
+                self._held -= len(self._from.popitem(last=False)[1])
+
+
+class _View:
+    """What one list may show. Not thread-safe.
+
+    Whether somebody still stands is asked for every verdict; where they stand is looked at anew when it changed, when
+    other policies came into force, and after ``VERDICTS_SECONDS``.
+    """
+
+    def __init__(self, access: "Access", principal: Principal, permission: Permission) -> None:
+        self._access = access
+        self._principal = principal
+        self._permission = permission
+        self._current: Principal | None = None
+        self._bundle_hash = ""
+        self._until = 0.0
+        self._standpoint: Hashable | None = None
+        self._known: Mapping[StudyFacts, bool] = {}
+
+    def permits(self, facts: StudyFacts) -> bool:
+        """Tell whether studies with these facts may be shown."""
+        access = self._access
+        current = access.standing.current(self._principal)
+        if current is None:
+            return False
+        if (
+            current is not self._current
+            or access.policy.bundle_hash != self._bundle_hash
+            or access.clock.monotonic() >= self._until
+        ):
+            self._look(current)
+        known = self._known.get(facts)
+        if known is not None:
+            return known
+        decision = access.decided(current, self._permission, study_resource(facts))
+        permitted = isinstance(decision, Allowed)
+        # It is the answer from this standpoint only if that was the same before and after.
+        if self._standpoint is not None and access.standpoint(current, self._permission) == self._standpoint:
+            access.verdicts.remember(self._standpoint, facts, permitted=permitted)
+        return permitted
+
+    def _look(self, current: Principal) -> None:
+        access = self._access
+        self._current = current
+        self._bundle_hash = access.policy.bundle_hash
+        self._until = access.clock.monotonic() + VERDICTS_SECONDS
+        self._standpoint = access.standpoint(current, self._permission)
+        self._known = {} if self._standpoint is None else access.verdicts.of(self._standpoint)
+
+
 @dataclass(frozen=True, slots=True)
 class Access:
     """Policy first, audit before the answer, and only then bytes."""
@@ -173,6 +302,7 @@ class Access:
     vault: Vault
     clock: Clock
     standing: Standing
+    verdicts: Verdicts = field(default_factory=Verdicts)
 
     def may(self, principal: Principal, permission: Permission, resource: Resource = SITE) -> bool:
         """Tell whether ``permit`` would grant: for what is offered, never instead of ``permit``."""
@@ -224,10 +354,32 @@ class Access:
 
     def scope(self, principal: Principal, permission: Permission) -> Scope:
         """Return which studies a list may show. ``permit`` on the site comes first."""
-        return Scope(
-            subject=subject_of(principal),
-            permits=lambda facts: self.may(principal, permission, study_resource(facts)),
-        )
+        view = _View(self, principal, permission)
+        return Scope(subject=subject_of(principal), permits=view.permits)
+
+    def standpoint(self, current: Principal, permission: Permission) -> Hashable | None:
+        """Return all that a decision of this moment looks at beside the resource; None where it cannot be told.
+
+        Args:
+            current: as it stands now.
+            permission: to do what.
+        """
+        own = self.policy.standpoint(current, permission)
+        if own is None or not current.through:
+            return own
+        devices = self.policy.standpoint(_device_of(current), permission)
+        return None if devices is None else (own, devices)
+
+    def decided(self, current: Principal, permission: Permission, resource: Resource) -> Decision:
+        """Return the decision about somebody as they stand now."""
+        decision = self.policy.decide(current, permission, resource)
+        if isinstance(decision, Allowed) and current.through:
+            # A user narrows what the device may do and never widens it: both are asked.
+            asked = self.policy.decide(_device_of(current), permission, resource)
+            if isinstance(asked, Denied):
+                return asked
+            return Allowed(tuple(sorted({*decision.rules, *asked.rules})))
+        return decision
 
     def _decide(
         self, principal: Principal, permission: Permission, resource: Resource
@@ -236,30 +388,12 @@ class Access:
         current = self.standing.current(principal)
         if current is None:
             return Denied("revoked, disabled or ended since"), principal
-        return self._decided(current, permission, resource), current
-
-    def _decided(self, current: Principal, permission: Permission, resource: Resource) -> Decision:
-        decision = self.policy.decide(current, permission, resource)
-        if isinstance(decision, Allowed) and current.through:
-            # A user narrows what the device may do and never widens it: both are asked.
-            device = replace(
-                current,
-                principal_id=current.through,
-                roles=current.through_roles,
-                through="",
-                through_roles=(),
-                devices=(),
-            )
-            asked = self.policy.decide(device, permission, resource)
-            if isinstance(asked, Denied):
-                return asked
-            return Allowed(tuple(sorted({*decision.rules, *asked.rules})))
-        return decision
+        return self.decided(current, permission, resource), current
 
     def _record_denial(self, principal: Principal, permission: Permission, decision: Denied) -> None:
         self.audit.record(
             AuditEvent(
-                code=_REFUSAL_EVENT.get(permission, EventCode.ASSOCIATION_REFUSED),
+                code=_REFUSAL_EVENT.get(permission, EventCode.REQUEST_REFUSED),
                 at=self.clock.now(),
                 actor=actor_of(principal),
                 outcome=Outcome.SERIOUS_FAILURE,

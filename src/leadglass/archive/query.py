@@ -52,7 +52,7 @@ class Finder:
         grant = self.access.permit(principal, Permission.STUDY_QUERY)
         self.writer.barrier()
         scope = self.access.scope(principal, Permission.STUDY_QUERY)
-        matches = self.index.search(query, scope, offset=offset)
+        matches = self.index.search(query, scope, offset=offset, limit=limit)
         most = QUERY_RESULTS_MAX if limit is None else min(limit, QUERY_RESULTS_MAX)
         shown = 0
         while True:

@@ -171,6 +171,15 @@ COUNTED_BY_INDEX_MAX: Final = 10_000
 COUNTED_BY_OPENING_MAX: Final = 500
 """How far a total is counted where every candidate must be unsealed to tell: some 50 ms."""
 
+FACTS_READ_MAX: Final = 10_000
+"""Ways in which the facts of a series read that are remembered, some 300 octets each, no PHI; then it begins anew."""
+
+VERDICTS_REMEMBERED_MAX: Final = 50_000
+"""Verdicts of policy on classes of studies that lists remember, over all who ask; some 300 octets each."""
+
+VERDICTS_SECONDS: Final = 1.0
+"""How long a list asks from one standpoint: then the age of a strong factor and the hour are looked at anew."""
+
 RELATED_STUDIES_MAX: Final = 50_000
 """Studies that somebody is related to of which a list is made to search by: 30 years of a busy practice's referrals. With
 more, each candidate is unsealed to tell."""

@@ -6,7 +6,9 @@ different ones, all of them are written in UTF-8.
 Source: PS3.4 C.4.1.1.3, C.4.1.2.2.
 """
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, cast
 
 from leadglass.base.errors import DatasetRefused, IntegrityError, UsageError
@@ -27,6 +29,7 @@ from leadglass.dicom.query.models import (
     Wildcard,
 )
 from leadglass.dicom.query.parse import QUERY_RETRIEVE_LEVEL, UNIQUE_KEYS, is_supported
+from leadglass.dicom.value_representations import LONG_VRS, SHORT_VRS
 from leadglass.dicom.values import CharacterSet, Dataset, Element
 
 _RETRIEVE_AE_TITLE: Final = 0x0008_0054
@@ -59,8 +62,35 @@ def respond(
     return responder.respond(datasets, computed)
 
 
+@dataclass(frozen=True, slots=True)
+class _Moved:
+    """An element that goes out as the octets it came in.
+
+    Attributes:
+        octets: header and value, in explicit VR little endian.
+        charset: of its level.
+    """
+
+    octets: bytes
+    vr: str
+    charset: CharacterSet
+
+    @property
+    def element(self) -> Element:
+        """Taken apart, for a key to look at."""
+        tag = int.from_bytes(self.octets[:2], "little") << 16 | int.from_bytes(self.octets[2:4], "little")
+        return Element(tag, self.vr, self.octets[_HEADER_BYTES:])
+
+
+_Level = dict[int, _Moved]
+
+
 class Responder:
-    """Answers the candidates of one query. Keeps the upper levels of the last candidate decoded. Not thread-safe."""
+    """Answers the candidates of one query. Keeps the levels of the last candidate. Not thread-safe.
+
+    Of a level only the elements that are asked for are looked at, and they go out as octets. Where that cannot be
+    (sequences, values with a long header, levels in different character sets), the data sets are decoded.
+    """
 
     def __init__(
         self, query: Query, *, retrieve_ae_title: str | None = None, transfer_syntax_uid: str | None = None
@@ -76,6 +106,21 @@ class Responder:
         self._asked = tuple(key for key in query.keys if key.tag not in fixed)
         self._unique = tuple(sorted(unique - {key.tag for key in query.keys}))
         self._decoded: list[tuple[bytes, _Held]] = []
+        self._scanned: list[tuple[bytes, _Level]] = []
+        self._made: dict[tuple[str, str | int | tuple[str, ...]], _Moved | None] = {}
+        self._fixed_moved: _Level = {element.tag: _moved(element) for element in self._fixed}
+        wanted = {key.tag for key in query.keys} | unique | {values.SPECIFIC_CHARACTER_SET}
+        self._wanted = {struct.pack("<HH", tag >> 16, tag & 0xFFFF): tag for tag in wanted}
+        empty = {key.tag: _moved(Element(key.tag, key.vr, b"")) for key in self._asked}
+        out: dict[int, _Moved | None] = dict.fromkeys(self._unique)
+        self._out = tuple(sorted((out | empty | self._fixed_moved).items()))
+        """Tags of a response in their order, and what stands there when a candidate has none; None for nothing."""
+        self._scans = values.SPECIFIC_CHARACTER_SET not in {key.tag for key in query.keys}
+        self._moves = (
+            self._scans
+            and self._transfer_syntax_uid == values.EXPLICIT_LITTLE_ENDIAN
+            and len(empty) == len(self._asked)
+        )
 
     def respond(self, datasets: Sequence[bytes], computed: Mapping[str, object]) -> bytes | None:
         """Return the response identifier, or None when a key is not met.
@@ -83,17 +128,118 @@ class Responder:
         Raises:
             IntegrityError: a level's data set is not one.
         """
-        held = self._held(datasets)
-        charset = values.character_set("")
+        if self._moves:
+            moved = self._moved_levels(datasets, computed)
+            if moved is not None:
+                if not self._met_by_moved(moved):
+                    return None
+                response = self._moved_answer(moved)
+                if response is not None:
+                    return response
+        return self._respond_decoded(datasets, computed)
+
+    def meets(self, datasets: Sequence[bytes], computed: Mapping[str, object]) -> bool:
+        """Tell whether ``respond`` would return a response, without making one.
+
+        Raises:
+            As ``respond``.
+        """
+        moved = self._moved_levels(datasets, computed) if self._scans else None
+        if moved is not None:
+            return self._met_by_moved(moved)
+        held = self._all_held(datasets, computed)
+        return all(test.met_by(held) for test in self._tests)
+
+    # --- octets ------------------------------------------------------------------------------------------------
+
+    def _moved_levels(self, datasets: Sequence[bytes], computed: Mapping[str, object]) -> _Level | None:
+        """Return what is known of a candidate, level by level; None where it must be decoded."""
+        moved: _Level = {}
+        for number, data in enumerate(datasets):
+            level = self._scanned_level(number, data)
+            if level is None:
+                return None
+            moved.update(level)
         for keyword, value in computed.items():
+            made = self._made_of(keyword, value)
+            if made is not None:
+                moved[BY_KEYWORD[keyword].tag] = made
+        moved.update(self._fixed_moved)
+        return moved
+
+    def _scanned_level(self, number: int, data: bytes) -> _Level | None:
+        if number < len(self._scanned) and self._scanned[number][0] == data:
+            return self._scanned[number][1]
+        found = _scan(data, self._wanted)
+        if found is None:
+            return None
+        charset = _ASCII
+        term = found.pop(values.SPECIFIC_CHARACTER_SET, None)
+        if term is not None:
+            charset = values.character_set(term[1][_HEADER_BYTES:].decode("latin-1").strip(" \0"))
+        level = {tag: _Moved(octets, vr, charset) for tag, (vr, octets) in found.items()}
+        del self._scanned[number:]
+        self._scanned.append((data, level))
+        return level
+
+    def _made_of(self, keyword: str, value: object) -> _Moved | None:
+        """Return a computed element; most values come again and again."""
+        if not isinstance(value, (str, int, tuple)):
             element = _computed_element(keyword, value)
-            if element is not None:
-                held[element.tag] = (element, charset)
-        for element in self._fixed:
-            held[element.tag] = (element, charset)
+            return None if element is None else _moved(element)
+        key = (keyword, cast("str | int | tuple[str, ...]", value))
+        if key not in self._made:
+            element = _computed_element(keyword, value)
+            if len(self._made) >= _MADE_MAX:
+                self._made.clear()
+            self._made[key] = None if element is None else _moved(element)
+        return self._made[key]
+
+    def _met_by_moved(self, moved: _Level) -> bool:
+        for test in self._tests:
+            found = moved.get(test.tag)
+            if found is None or not test.met(found.element, found.charset):
+                return False
+        return True
+
+    def _moved_answer(self, moved: _Level) -> bytes | None:
+        """Return the response; None where levels are in different character sets."""
+        chosen = [found for tag, empty in self._out if (found := moved.get(tag, empty)) is not None]
+        response = b"".join([found.octets for found in chosen])
+        if response.isascii() and _ESCAPE not in response:
+            return response
+        terms = {
+            found.charset.term
+            for found in chosen
+            if found.vr in values.CHARACTER_SET_VRS
+            and not (found.octets[_HEADER_BYTES:].isascii() and _ESCAPE not in found.octets[_HEADER_BYTES:])
+        }
+        if len(terms) > 1:
+            return None
+        term = terms.pop() if terms else ""
+        if not term:
+            return response
+        charset = _moved(_charset_element(term)).octets
+        before = sum(len(f.octets) for f in chosen if f.element.tag < values.SPECIFIC_CHARACTER_SET)
+        return response[:before] + charset + response[before:]
+
+    # --- decoded -----------------------------------------------------------------------------------------------
+
+    def _respond_decoded(self, datasets: Sequence[bytes], computed: Mapping[str, object]) -> bytes | None:
+        held = self._all_held(datasets, computed)
         if not all(test.met_by(held) for test in self._tests):
             return None
         return self._answer(held)
+
+    def _all_held(self, datasets: Sequence[bytes], computed: Mapping[str, object]) -> _Held:
+        held = self._held(datasets)
+        for keyword, value in computed.items():
+            element = _computed_element(keyword, value)
+            if element is not None:
+                held[element.tag] = (element, _ASCII)
+        for element in self._fixed:
+            held[element.tag] = (element, _ASCII)
+        return held
 
     def _held(self, datasets: Sequence[bytes]) -> _Held:
         """Merge the levels; those above the last are most often those of the candidate before."""
@@ -133,19 +279,66 @@ class Responder:
             out.extend(element for element, _ in chosen)
             term = terms.pop() if terms else ""
         if term:
-            out.append(Element(values.SPECIFIC_CHARACTER_SET, "CS", term.encode("latin-1", "replace")))
+            out.append(_charset_element(term))
         return values.write_dataset(out, self._transfer_syntax_uid)
 
 
+def _moved(element: Element) -> _Moved:
+    items = () if element.vr == "SQ" and element.items is None else element.items
+    whole = Element(element.tag, element.vr, element.value, items)
+    return _Moved(values.write_dataset([whole]), element.vr, _ASCII)
+
+
+def _charset_element(term: str) -> Element:
+    return Element(values.SPECIFIC_CHARACTER_SET, "CS", term.encode("latin-1", "replace"))
+
+
+def _scan(data: bytes, wanted: Mapping[bytes, int]) -> dict[int, tuple[str, bytes]] | None:
+    """Return the wanted elements of a data set in explicit VR little endian, as they stand; None where that cannot be.
+
+    Only elements with a short header, and of even length, are moved; others are passed over by their length.
+    """
+    found: dict[int, tuple[str, bytes]] = {}
+    position, length_of_all = 0, len(data)
+    while position < length_of_all:
+        letters = data[position + 4 : position + 6]
+        vr = _SHORT_VRS.get(letters)
+        tag = wanted.get(data[position : position + 4])
+        if vr is not None and position + _HEADER_BYTES <= length_of_all:
+            length = data[position + 6] | data[position + 7] << 8
+            end = position + _HEADER_BYTES + length
+            if tag is not None:
+                if length & 1:
+                    return None
+                found[tag] = vr, data[position:end]
+        elif letters in _LONG_VRS and position + _LONG_HEADER_BYTES <= length_of_all and tag is None:
+            end = position + _LONG_HEADER_BYTES
+            end += int.from_bytes(data[position + _HEADER_BYTES : end], "little")
+        else:
+            return None
+        if end > length_of_all:
+            return None
+        position = end
+    return found
+
+
+_ESCAPE: Final = b"\x1b"
+_HEADER_BYTES: Final = 8
+_LONG_HEADER_BYTES: Final = 12
+_SHORT_VRS: Final = {vr.encode(): vr for vr in SHORT_VRS}
+_LONG_VRS: Final = frozenset(vr.encode() for vr in LONG_VRS)
+_MADE_MAX: Final = 1024
+"""Computed elements that a query remembers."""
 _ASCII: Final = values.character_set("")
 
 
 class _Test:
     """One key, made ready for many candidates."""
 
-    __slots__ = ("_key", "_name", "_nested", "_patterns")
+    __slots__ = ("_key", "_name", "_nested", "_patterns", "tag")
 
     def __init__(self, key: Key) -> None:
+        self.tag = key.tag
         self._key = key
         self._nested: tuple[_Test, ...] = ()
         self._patterns: tuple[match.WildcardPattern, ...] = ()
@@ -167,9 +360,10 @@ class _Test:
 
     def met_by(self, held: _Held) -> bool:
         found = held.get(self._key.tag)
-        return found is not None and self._met(found[0], found[1])
+        return found is not None and self.met(found[0], found[1])
 
-    def _met(self, element: Element, charset: CharacterSet) -> bool:
+    def met(self, element: Element, charset: CharacterSet) -> bool:
+        """Tell whether an element meets the key."""
         if isinstance(self._key.match, SequenceMatch):
             return any(self._item_meets(item, charset) for item in element.items or ())
         return any(self._value_meets(text) for text in values.texts_of(element, charset))

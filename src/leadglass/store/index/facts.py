@@ -15,6 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from leadglass.base.limits import FACTS_READ_MAX
 from leadglass.dicom.models import Head
 from leadglass.dicom.normalise import fold_text
 from leadglass.store.index.database import Database, Row, Transaction
@@ -66,7 +67,7 @@ def facts_of_row(row: Row, provenance: Provenance) -> StudyFacts:
 def joined(facts: Iterable[StudyFacts]) -> StudyFacts:
     """Return the facts of a study from those of its series."""
     every = list(facts)
-    if len(every) == 1:
+    if every and all(other is every[0] or other == every[0] for other in every):
         return every[0]
     return StudyFacts(
         modalities=frozenset[str]().union(*(f.modalities for f in every)),
@@ -91,11 +92,15 @@ class StudyRows:
 
 
 class FactsReader:
-    """Reads facts, many studies at once."""
+    """Reads facts, many studies at once. Thread-safe.
+
+    Every row is opened. What is remembered is how the few ways in which octets that were opened can read do read.
+    """
 
     def __init__(self, database: Database, seal: RowSeal) -> None:
         self._database = database
         self._seal = seal
+        self._read: dict[tuple[str | None, str | None, bytes], StudyFacts] = {}
 
     def of(self, snapshot: Transaction, studies: Sequence[OpenedLevel]) -> dict[int, StudyRows]:
         """Return what is known of each study by row id.
@@ -127,7 +132,13 @@ class FactsReader:
     def of_series(self, row: Row, study_uid: str) -> StudyFacts:
         """Return the facts of a row of ``SELECT_SERIES``."""
         opened = self._seal.open_series(row, study_uid)
-        return facts_of_row(row[1:], opened.provenance)
+        said = (row[1 + _MODALITY], row[1 + _BODY_PART], opened.encoded_provenance)
+        facts = self._read.get(said)
+        if facts is None:
+            if len(self._read) >= FACTS_READ_MAX:
+                self._read.clear()
+            facts = self._read[said] = facts_of_row(row[1:], opened.provenance)
+        return facts
 
 
 def canonical(facts: StudyFacts) -> tuple[Collection[str] | bool, ...]:

@@ -136,15 +136,28 @@ class OpenedLevel:
         row_id: of the database.
         uid: of the study or series.
         dataset: its attributes, in clear.
-        tokens: what its token rows must be.
-        provenance: of a series; empty for a study.
+        joined_tokens: what its token rows must be, one after the other.
+        encoded_provenance: of a series; empty for a study.
     """
 
     row_id: int
     uid: UID
     dataset: bytes
-    tokens: frozenset[bytes]
-    provenance: Provenance
+    joined_tokens: bytes
+    encoded_provenance: bytes
+
+    # Most are opened for their data set alone, so the rest is taken apart by whoever looks at it.
+
+    @property
+    def tokens(self) -> frozenset[bytes]:
+        """What its token rows must be."""
+        joined = self.joined_tokens
+        return frozenset(joined[i : i + TOKEN_BYTES] for i in range(0, len(joined), TOKEN_BYTES))
+
+    @property
+    def provenance(self) -> Provenance:
+        """Where a series came from."""
+        return _decode_provenance(self.encoded_provenance) if self.encoded_provenance else _NOWHERE
 
 
 @dataclass(frozen=True, slots=True)
@@ -357,8 +370,6 @@ _decode_provenance = msgspec.msgpack.Decoder(Provenance).decode
 
 def _opened_level(row_id: int, uid: Any, plaintext: bytes) -> OpenedLevel:  # noqa: ANN401 - a column, as the driver gave it
     end = 4 + int.from_bytes(plaintext[:4], "big")
-    tokens = frozenset(plaintext[i : i + TOKEN_BYTES] for i in range(4, end, TOKEN_BYTES))
     start = end + 4
-    end = start + int.from_bytes(plaintext[end:start], "big")
-    provenance = _decode_provenance(plaintext[start:end]) if end > start else _NOWHERE
-    return OpenedLevel(row_id, UID(uid), plaintext[end:], tokens, provenance)
+    behind = start + int.from_bytes(plaintext[end:start], "big")
+    return OpenedLevel(row_id, UID(uid), plaintext[behind:], plaintext[4:end], plaintext[start:behind])

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from typing import Final
+from typing import Final, TypeVar
 
 from leadglass.base.errors import OutOfResources
 from leadglass.base.ids import UID
@@ -47,7 +47,7 @@ from leadglass.store.index.rows import (
     OpenedLevel,
     RowSeal,
 )
-from leadglass.store.index.sieve import Authority, Focus, Sieve
+from leadglass.store.index.sieve import Authority, Focus, Sieve, asking_once
 from leadglass.store.index.tokens import BlindIndex
 
 # ruff: noqa: S608 - names in statements are constants of this package; values are parameters
@@ -56,9 +56,9 @@ PAGE_ROWS: Final = 128
 """Rows read at once: some 200 KiB."""
 
 FIRST_PAGE_ROWS: Final = 32
-"""Rows read first: who asks for few pays for few."""
+"""Rows read first by who does not say how many they want: the first answer comes early."""
 
-CHUNK_ROWS: Final = 32
+CHUNK_ROWS: Final = 128
 """Studies decided at once: one statement brings the series rows of all."""
 
 FOCUS_AFTER_ROWS: Final = 512
@@ -130,6 +130,10 @@ class _Candidate:
         return [level.dataset for level in (self.study, self.series, self.instance) if level is not None]
 
 
+_T = TypeVar("_T")
+_Compute = Callable[[_Candidate], _T]
+
+
 @dataclass(frozen=True, slots=True)
 class SearchParts:
     """What a search works with; the same for all searches on one database."""
@@ -148,9 +152,10 @@ class Search:
     def __init__(self, parts: SearchParts) -> None:
         self._parts = parts
 
-    def matches(self, query: Query, scope: Scope, offset: int) -> Iterator[Match]:
+    def matches(self, query: Query, scope: Scope, offset: int, limit: int | None) -> Iterator[Match]:
         """Yield what matches and may be shown, the newest first. See ``Index.search``."""
-        return islice(_Run(self._parts, query, scope).matches(), offset, None)
+        end = None if limit is None else offset + limit
+        return islice(_Run(self._parts, query, scope, end).matches(), offset, end)
 
     def count(self, query: Query, scope: Scope) -> Total:
         """Tell how many match. See ``Index.count``."""
@@ -183,9 +188,18 @@ class Search:
 
 
 class _Run:
-    """One search under way. Not thread-safe."""
+    """One search under way. Not thread-safe.
 
-    def __init__(self, parts: SearchParts, query: Query, scope: Scope) -> None:
+    Args:
+        parts: of the database.
+        query: what for.
+        scope: for whom.
+        wanted: how many matches are looked for at most; None where nobody knows.
+    """
+
+    def __init__(self, parts: SearchParts, query: Query, scope: Scope, wanted: int | None = None) -> None:
+        scope = asking_once(scope)
+        self._first_rows = FIRST_PAGE_ROWS if wanted is None else max(wanted, 1)
         self._database = parts.database
         self._seal = parts.seal
         self._query = query
@@ -206,18 +220,19 @@ class _Run:
         self._instances_held: dict[int, int] = {}
         self._compute: dict[str, Callable[[_Candidate], str | int | tuple[str, ...]]] = {
             "ModalitiesInStudy": self._modalities_in_study,
-            "SOPClassesInStudy": self._sop_classes_in_study,
+            "SOPClassesInStudy": self._once_for_study(self._sop_classes_in_study),
             "NumberOfStudyRelatedSeries": self._series_of_study,
-            "NumberOfStudyRelatedInstances": self._instances_of_study,
+            "NumberOfStudyRelatedInstances": self._once_for_study(self._instances_of_study),
             "NumberOfPatientRelatedStudies": lambda c: self._patient(c).studies,
             "NumberOfPatientRelatedSeries": lambda c: self._patient(c).series,
             "NumberOfPatientRelatedInstances": lambda c: self._patient(c).instances,
-            "NumberOfSeriesRelatedInstances": self._instances_of_series,
+            "NumberOfSeriesRelatedInstances": self._once_for_series(self._instances_of_series),
             "AvailableTransferSyntaxUID": _transfer_syntax,
         }
         asked = [key for key in query.keys if key.keyword in self._compute]
         self._deciding = [key.keyword for key in asked if not isinstance(key.match, Universal)]
         self._telling = [key.keyword for key in asked if isinstance(key.match, Universal)]
+        self._demanding = any(not isinstance(key.match, Universal) for key in query.keys)
         self._match_first = not _CHEAP.issuperset(self._telling)
 
     def _modality_conditions(self, snapshot: Transaction) -> Conditions:
@@ -250,7 +265,7 @@ class _Run:
         if self._query.level is Level.PATIENT:
             chunk = [c for c in chunk if c.patient not in self._answered]
         if self._match_first:
-            chunk = [c for c in chunk if self._response(c, self._deciding) is not None]
+            chunk = [c for c in chunk if self._meets(c)]
         permitted = self._permitted(chunk)
         matched = 0
         for candidate in permitted:
@@ -268,11 +283,16 @@ class _Run:
         """Yield series or instances of permitted studies that meet every key, and their responses."""
         for candidate in self._permitted(chunk):
             for below in self._below(candidate):
-                response = self._response(below, self._deciding)
-                if response is not None and self._telling:
-                    response = self._response(below, self._deciding + self._telling)
+                # What is told of an instance is not worth finding out for many that do not match.
+                if self._telling and self._demanding and not self._meets(below):
+                    continue
+                response = self._response(below, self._deciding + self._telling)
                 if response is not None:
                     yield below, response
+
+    def _meets(self, candidate: _Candidate) -> bool:
+        values = {keyword: self._compute[keyword](candidate) for keyword in self._deciding}
+        return self._responder.meets(candidate.datasets, values)
 
     def _response(self, candidate: _Candidate, computed: list[str]) -> bytes | None:
         values = {keyword: self._compute[keyword](candidate) for keyword in computed}
@@ -339,7 +359,7 @@ class _Run:
         walk = _walk_of(plan)
         last: Row | None = None
         passed_over = 0
-        rows_asked = min(FIRST_PAGE_ROWS, PAGE_ROWS)
+        rows_asked = min(self._first_rows, PAGE_ROWS)
         while True:
             self._check_time()
             with self._database.reading() as snapshot:
@@ -355,7 +375,7 @@ class _Run:
             if self._focus is not None and self._focus.only is not None:
                 yield from self._listed_studies(self._focus.only, walk, last)
                 return
-            rows_asked = min(PAGE_ROWS - rows_asked if rows_asked < PAGE_ROWS // 2 else PAGE_ROWS, PAGE_ROWS)
+            rows_asked = PAGE_ROWS
 
     def _page(self, snapshot: Transaction, walk: "_Walk", last: Row | None, most: int) -> list[Row]:
         conditions = self._conditions()
@@ -453,6 +473,29 @@ class _Run:
             last = rows[-1]
 
     # --- computed ----------------------------------------------------------------------------------------------
+
+    def _once_for_study(self, compute: "_Compute[_T]") -> "_Compute[_T]":
+        """Return what remembers its last study: an instance is asked the same as the one before."""
+        last: list[tuple[int, _T]] = []
+
+        def computed(candidate: _Candidate) -> _T:
+            if not last or last[0][0] != candidate.study.row_id:
+                last[:] = [(candidate.study.row_id, compute(candidate))]
+            return last[0][1]
+
+        return computed
+
+    def _once_for_series(self, compute: "_Compute[_T]") -> "_Compute[_T]":
+        """As ``_once_for_study``."""
+        last: list[tuple[int, _T]] = []
+
+        def computed(candidate: _Candidate) -> _T:
+            assert candidate.series is not None
+            if not last or last[0][0] != candidate.series.row_id:
+                last[:] = [(candidate.series.row_id, compute(candidate))]
+            return last[0][1]
+
+        return computed
 
     def _count(self, statement: str, *parameters: Parameter) -> int:
         with self._database.reading() as snapshot:

@@ -398,9 +398,11 @@ class SQLIndex:
         study_uid, series_uid = place[0]
         return self._seal.open_instance(tuple(instance), study_uid, series_uid).record
 
-    def search(self, query: Query, scope: Scope, *, offset: int = 0) -> Iterator[Match]:
+    def search(
+        self, query: Query, scope: Scope, *, offset: int = 0, limit: int | None = None
+    ) -> Iterator[Match]:
         """Yield what matches. See ``Index.search``."""
-        return self._search.matches(query, scope, offset)
+        return self._search.matches(query, scope, offset, limit)
 
     def select(self, selector: Selector) -> Iterator[InstanceRecord]:
         """Yield the instances that a retrieve names. See ``Index.select``."""

@@ -21,6 +21,19 @@ from leadglass.store.index.rows import OpenedLevel
 _NO_RELATION: Final[frozenset[Relation]] = frozenset()
 
 
+def asking_once(scope: Scope) -> Scope:
+    """Return a scope that asks policy once for equal facts: for one search."""
+    answers: dict[StudyFacts, bool] = {}
+
+    def permits(facts: StudyFacts) -> bool:
+        answer = answers.get(facts)
+        if answer is None:
+            answer = answers[facts] = scope.permits(facts)
+        return answer
+
+    return replace(scope, permits=permits)
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """What a scope says of a class of studies.
@@ -163,13 +176,12 @@ class Focus:
 
 
 class Authority:
-    """Decides by facts of unsealed rows, each combination of facts once. For one request: not thread-safe."""
+    """Decides by facts of unsealed rows. For one request: not thread-safe."""
 
     def __init__(self, reader: FactsReader, scope: Scope, related: Related) -> None:
         self._reader = reader
         self._scope = scope
         self._related = related
-        self._answers: dict[StudyFacts, bool] = {}
 
     def permitted(
         self, snapshot: Transaction, studies: list[tuple[OpenedLevel, bytes]]
@@ -194,7 +206,4 @@ class Authority:
         relations = self._related.to(study, patient) if self._related.possible else _NO_RELATION
         if relations:
             facts = replace(facts, relations=relations)
-        answer = self._answers.get(facts)
-        if answer is None:
-            answer = self._answers[facts] = self._scope.permits(facts)
-        return answer
+        return self._scope.permits(facts)

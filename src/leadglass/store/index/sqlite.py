@@ -34,7 +34,9 @@ from leadglass.store.index.database import Parameter, Row, Transaction, Value
 KEY_BYTES: Final = 32
 WRITER_CACHE_BYTES: Final = 8 * MIB
 """For the writer and for look-ups: the inner pages of the indexes over some million instances stay in it."""
-READER_CACHE_BYTES: Final = 2 * MIB
+READER_CACHE_BYTES: Final = 16 * MIB
+"""The inner pages of the trees over a million studies stay in it; a page costs some 20 us to decrypt and authenticate."""
+CHECKPOINTER_CACHE_BYTES: Final = 2 * MIB
 READERS_MAX: Final = 4
 """Connections that read at once; a further reader waits."""
 _ROWS_PER_STATEMENT: Final = (64, 16, 4, 1)
@@ -98,7 +100,7 @@ class SQLiteDatabase:
         self._closed = False
         _make_file(path)
         with _translated():
-            self._checkpointer = self._connect(READER_CACHE_BYTES)
+            self._checkpointer = self._connect(CHECKPOINTER_CACHE_BYTES)
             self._writer = self._connect(WRITER_CACHE_BYTES)
             self._prober = self._connect(WRITER_CACHE_BYTES)
         self._writer.set_wal_hook(self._note_log_pages)

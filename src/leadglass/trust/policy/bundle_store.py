@@ -14,7 +14,7 @@ was changed beside it is never used: at the start it stops the node; later what 
 import hashlib
 import os
 import threading
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Generator, Hashable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
@@ -164,6 +164,10 @@ class SitePolicy:
     def decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
         """Decide by what is in force now. See ``Policy.decide``."""
         return self.current.decide(principal, permission, resource)
+
+    def standpoint(self, principal: Principal, permission: Permission) -> Hashable | None:
+        """Return all that a decision looks at beside the resource. See ``Policy.standpoint``."""
+        return self.current.standpoint(principal, permission)
 
     @property
     def current(self) -> CedarPolicy:

@@ -26,7 +26,7 @@ from leadglass.base.clock import Clock
 from leadglass.base.errors import ConfigurationError
 from leadglass.base.limits import DECISIONS_REMEMBERED_MAX
 from leadglass.trust.identity.models import Principal
-from leadglass.trust.policy.interfaces import Allowed, Decision, Denied, Permission, Resource
+from leadglass.trust.policy.interfaces import SITE, Allowed, Decision, Denied, Permission, Resource
 from leadglass.trust.policy.questions import EVERYTHING, Question, Questioner
 from leadglass.trust.policy.roles import RoleCatalogue
 from leadglass.trust.policy.rules import NAMESPACE, Rule, read_rules
@@ -150,6 +150,13 @@ class CedarPolicy:
             if len(self._decisions) > DECISIONS_REMEMBERED_MAX:
                 self._decisions.popitem(last=False)
         return decision
+
+    def standpoint(self, principal: Principal, permission: Permission) -> Hashable | None:
+        """Return all that a decision looks at beside the resource. See ``Policy.standpoint``."""
+        try:
+            return self._bundle_hash, self._questioner.question(principal, permission, SITE)
+        except Exception:  # noqa: BLE001 - as in ``decide``: whoever cannot be asked about gets no remembered answer
+            return None
 
     def question(self, principal: Principal, permission: Permission, resource: Resource) -> Question:
         """Return the question of this moment with everything in it; ``decide`` leaves out what makes no difference."""

@@ -1,6 +1,6 @@
 """What other rooms may know about policy: one question, and a value as its answer."""
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Hashable, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
@@ -107,6 +107,13 @@ class Policy(Protocol):
 
     def decide(self, principal: Principal, permission: Permission, resource: Resource) -> Decision:
         """Decide. Denies by default and on every error or diagnostic; never raises."""
+        ...
+
+    def standpoint(self, principal: Principal, permission: Permission) -> Hashable | None:
+        """Return all that a decision of this moment looks at beside the resource: policies, principal, circumstances, hour.
+
+        From equal standpoints the same resource gets the same decision. None: nothing may be remembered.
+        """
         ...
 
 
