@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Generator, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from fake_clock import FakeClock
 from leadglass.archive.access import EmergencyStudies, PolicyRecorder
 from leadglass.archive.administration.emergencies import Emergencies
 from leadglass.archive.administration.people import People
+from leadglass.archive.administration.services import SCOPES, NewClient, ServiceClients
 from leadglass.base.errors import AccessDenied
 from leadglass.base.secret import Phi, Secret
 from leadglass.doors.console.services import SignInServices
@@ -22,6 +24,8 @@ from leadglass.doors.https.gate import ADDRESS_KEY
 from leadglass.doors.https.problems import CORRELATION_KEY
 from leadglass.doors.https.protocol import TLS_KEY
 from leadglass.trust.certs.tls import TLSFacts
+from leadglass.trust.identity.access_tokens import IssuedTokens
+from leadglass.trust.identity.clients import Clients
 from leadglass.trust.identity.federation.mapping import vouched
 from leadglass.trust.identity.federation.models import ExternalIdentity, GroupRule, Strength
 from leadglass.trust.identity.models import (
@@ -35,6 +39,7 @@ from leadglass.trust.identity.models import (
 )
 from leadglass.trust.identity.sign_in import SignInPolicy
 from leadglass.trust.policy.break_glass import BreakGlass
+from leadglass.trust.policy.duties import Duties
 from trust.identity.identity_site import (
     HERE,
     PASSWORD,
@@ -213,4 +218,29 @@ def test_breaking_the_glass_does_not_tell_what_is_held(
         room.writer,
     )
     for study_uid in (image().study, f"{ROOT}.404"):
-        assert verbs.begin(person, Phi("unconscious patient in the emergency room"), study_uid=study_uid)
+        begun = verbs.begin(person, Phi("unconscious patient in the emergency room"), study_uid=study_uid)
+        assert begun.study_uid == study_uid
+
+
+def test_whoever_says_what_proves_a_service_does_not_get_its_roles_by_that(
+    room: Room, site: IdentitySite, clock: FakeClock
+) -> None:
+    """The roles of a service took two people, but one could put a key of theirs in the place of its own."""
+    site.person("boss", "radiologist")
+    clients = Clients(site.database, site.accounts, site.recorder, Duties().require, SCOPES)
+    services = ServiceClients(room.access, clients, IssuedTokens(clients, clock))
+    operator = Principal("operator:0", ("operator",), address="local")
+    services.enrol(
+        operator,
+        NewClient(
+            client_id="reader",
+            owner="boss",
+            scopes=("instance:retrieve",),
+            roles=("client", "radiologist"),
+            expires_at=clock.now() + timedelta(days=30),
+            certificate_sha256=("aa" * 32,),
+        ),
+    )
+    with pytest.raises(AccessDenied):
+        services.change(administrator(clock, "pacs-administrator"), "reader", certificate_sha256=("bb" * 32,))
+    assert services.change(operator, "reader", certificate_sha256=("cc" * 32,)).roles

@@ -137,11 +137,15 @@ class ServiceClients:
         """Let somebody else answer for a client, give it longer, or change what proves it. Its tokens end.
 
         Raises:
-            AccessDenied: policy said no.
+            AccessDenied: policy said no, to the change or to the roles that the client has.
             NotFound: there is none.
             UsageError: as ``enrol``.
         """
         self.access.permit(principal, Permission.CLIENT_ENROL)
+        held = self.clients.get(client_id)
+        if held is not None and not set(held.roles) <= _PLAIN_ROLES:
+            # Whoever says what proves it can be it.
+            self.access.permit(principal, Permission.ROLE_ASSIGN)
         if expires_at is not None:
             self._check_end(expires_at, self.access.clock.now())
         client = self.clients.change(
