@@ -305,6 +305,15 @@ def test_frames_in_other_forms_are_refused(room: Room, reader: TestClient, accep
     assert reader.get(f"{picture().path}/frames/1", headers={"accept": accept}).status_code == 406
 
 
+@pytest.mark.parametrize("frames", ["2", "3,1", "1,2,3"])
+def test_the_length_of_frames_as_stored_is_said_before(room: Room, reader: TestClient, frames: str) -> None:
+    image = picture(frames=3)
+    room.store(image)
+    for accept in (OCTETS, "application/octet-stream") if "," not in frames else (OCTETS,):
+        answer = reader.get(f"{image.path}/frames/{frames}", headers={"accept": accept})
+        assert answer.headers["content-length"] == str(len(answer.content))
+
+
 def test_one_frame_without_parts(room: Room, reader: TestClient) -> None:
     image = picture(frames=3)
     room.store(image)

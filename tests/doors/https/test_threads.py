@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextvars import ContextVar
 
 import pytest
@@ -244,6 +244,21 @@ def test_an_error_in_the_middle_is_raised_without_an_end() -> None:
         )
     assert ended == [False]
     assert all(message.get("more_body", True) for message in receiver.messages)
+
+
+@pytest.mark.parametrize(("sizes", "asked"), [([], 1), ([10], 1), ([STREAM_PIECE_BYTES, 10], 2)])
+def test_no_thread_is_asked_for_what_is_known_to_be_nothing(
+    monkeypatch: pytest.MonkeyPatch, sizes: list[int], asked: int
+) -> None:
+    called: list[str] = []
+
+    async def counting(function: Callable[..., object], *args: object) -> object:
+        called.append(function.__name__)
+        return await in_thread(function, *args)
+
+    monkeypatch.setattr(threads, "in_thread", counting)
+    assert answer(iter([bytes(size) for size in sizes]), Receiver()) == [True]
+    assert called == ["_pieces"] * asked + ["_close"]
 
 
 def test_head_asks_for_nothing() -> None:

@@ -229,10 +229,15 @@ class RetrieveDoor:
                 multipart_related(part.essence, transfer_syntax=form.transfer_syntax, boundary=boundary)
             )
             octets = self._frame_parts(reading, numbers, part, location, boundary, decoded=decoded)
+            length = _frame_heads_length(numbers, part, location, boundary)
         else:
+            length = 0
             headers["Content-Type"] = str(part)
             headers.update(ATTACHMENT)
             octets = self._frame_octets(reading, numbers[0], decoded=decoded)
+        if not decoded:
+            length += sum(reading.frame(record, number).length for number in numbers)
+            headers["Content-Length"] = str(length)
         return stream(as_representation(octets), headers=headers, on_close=lambda _complete: reading.close())
 
     def _frame_parts(
@@ -246,7 +251,7 @@ class RetrieveDoor:
         decoded: bool,
     ) -> Iterator[bytes]:
         for place, number in enumerate(numbers):
-            yield part_head(boundary, part, location=f"{location}/frames/{number}", first=place == 0)
+            yield _frame_head(boundary, part, location, number, first=place == 0)
             yield from self._frame_octets(reading, number, decoded=decoded)
         yield closing(boundary)
 
@@ -463,6 +468,19 @@ def _length_in_parts(
     return total
 
 
+def _frame_head(boundary: str, part: MediaType, location: str, number: int, *, first: bool) -> bytes:
+    return part_head(boundary, part, location=f"{location}/frames/{number}", first=first)
+
+
+def _frame_heads_length(numbers: Sequence[int], part: MediaType, location: str, boundary: str) -> int:
+    """Return the octets of an answer of frames, less those of the frames."""
+    heads = (
+        _frame_head(boundary, part, location, number, first=place == 0)
+        for place, number in enumerate(numbers)
+    )
+    return sum(map(len, heads)) + len(closing(boundary))
+
+
 def _json_array(reading: Reading, root: str) -> Iterator[bytes]:
     before = b"["
     for record, item in zip(reading.records, reading.metadata(), strict=True):
@@ -477,8 +495,10 @@ def _bulk_part(reading: Reading, path: str, location: str, headers: dict[str, st
     octets = reading.bulk(reading.record, path)
     part = MediaType(OCTET_STREAM, {"transfer-syntax": octets.transfer_syntax_uid})
 
+    head = part_head(boundary, part, location=location, length=octets.length, first=True)
+
     def body() -> Iterator[bytes]:
-        yield part_head(boundary, part, location=location, length=octets.length, first=True)
+        yield head
         yield from octets.stream()
         yield closing(boundary)
 
@@ -487,6 +507,7 @@ def _bulk_part(reading: Reading, path: str, location: str, headers: dict[str, st
         reading.close()
 
     headers["Content-Type"] = str(multipart_related(OCTET_STREAM, boundary=boundary))
+    headers["Content-Length"] = str(len(head) + octets.length + len(closing(boundary)))
     return stream(body(), headers=headers, on_close=close)
 
 

@@ -113,6 +113,7 @@ class _Stream(Response):
         self._iterator = iterator
         self._on_close = on_close
         self._gone = False
+        self._exhausted = False  # set in a worker thread, read in the loop when that thread is done
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         complete = False
@@ -144,7 +145,7 @@ class _Stream(Response):
     async def _send(self, pieces: list[Piece], send: Send) -> None:
         """Send what there is while the next is made."""
         while pieces and not self._gone:
-            following = asyncio.ensure_future(in_thread(self._pieces, STREAM_AHEAD_BYTES))
+            following = asyncio.ensure_future(self._following())
             try:
                 for piece in pieces:
                     self._ended = self._is_last(piece)
@@ -152,6 +153,10 @@ class _Stream(Response):
             finally:
                 # Waited for in any case: the iterator must not be closed while a thread is inside it.
                 pieces = await _shielded(following)
+
+    async def _following(self) -> list[Piece]:
+        # A change of threads costs more than most pieces: none is made to be told that there is nothing.
+        return [] if self._exhausted else await in_thread(self._pieces, STREAM_AHEAD_BYTES)
 
     def _is_last(self, piece: Piece) -> bool:
         """Tell whether the promised length is reached: whoever counts asks again at once, and has waited as they must."""
@@ -188,6 +193,8 @@ class _Stream(Response):
                 small = bytearray()
             if octets >= ahead:
                 break
+        else:
+            self._exhausted = True
         if small:
             pieces.append(small)
         return [part for piece in pieces for part in _cut(piece)]
