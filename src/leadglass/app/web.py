@@ -11,6 +11,7 @@ from leadglass.app.operations.devices import device_report
 from leadglass.app.operations.identity_test import identity_report
 from leadglass.app.operations.status import status_report
 from leadglass.archive.access import actor_of
+from leadglass.base.secret import Secret
 from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
 from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 from leadglass.doors.console import (
@@ -109,7 +110,7 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
                 node.identity.accounts,
                 node.identity.factors,
                 node.identity.sign_in.redeem,
-                lambda *given: node.identity.invitations.redeem_first(*given) is not None,
+                partial(_redeem_first, node),
                 _providers(node),
             )
         ),
@@ -160,6 +161,13 @@ def _federation(node: Node) -> FederationServices:
         node.federation.oidc,
         node.federation.saml,
     )
+
+
+def _redeem_first(
+    node: Node, token: Secret, account_id: str, display_name: str, password: Secret, origin: Origin
+) -> bool:
+    made = node.identity.invitations.redeem_first(token, account_id, display_name, password, origin)
+    return made is not None
 
 
 def _record_refusal(node: Node, refusal: Refusal) -> None:

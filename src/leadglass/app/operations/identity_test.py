@@ -14,7 +14,6 @@ from leadglass.trust.certs.reading import read_certificate
 from leadglass.trust.identity.models import Principal
 from leadglass.trust.identity.self_test import SelfTest, Severity, run
 from leadglass.trust.policy.interfaces import Permission
-from leadglass.trust.policy.roles import RoleCatalogue
 
 _PARTS: Final = ("oidc", "saml", "ldap")
 
@@ -50,7 +49,7 @@ def identity_report(
     test = SelfTest(
         node.clock,
         read_certificate,
-        [role.name for role in RoleCatalogue().all()],
+        [role.name for role in node.policy.catalogue.all()],
         oidc=said.oidc if "oidc" in parts else None,
         saml=said.saml if "saml" in parts else None,
         ldap=said.ldap if "ldap" in parts else None,
