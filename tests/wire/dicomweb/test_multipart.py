@@ -17,6 +17,7 @@ from leadglass.base.limits import (
 )
 from leadglass.wire.dicomweb.media_types import MediaType, parse_media_type
 from leadglass.wire.dicomweb.multipart import (
+    BOUNDARY_LENGTH_MAX,
     MultipartReader,
     PartBegins,
     PartData,
@@ -175,7 +176,7 @@ def test_memory_does_not_depend_on_the_length_of_a_part(content: bytes) -> None:
     [
         ("multipart/related", 400),
         ('multipart/related; boundary=""', 400),
-        (f"multipart/related; boundary={'x' * 71}", 400),
+        (f"multipart/related; boundary={'x' * (BOUNDARY_LENGTH_MAX + 1)}", 400),
         ('multipart/related; boundary="x "', 400),
         ('multipart/related; boundary="x\\"y"', 400),
         ("multipart/mixed; boundary=x", 415),
@@ -186,6 +187,15 @@ def test_a_boundary_has_rules(content_type: str, status: int) -> None:
     with pytest.raises(RequestRefused) as refused:
         boundary_of(parse_media_type(content_type))
     assert refused.value.http_status == status
+
+
+def test_the_boundary_of_orthanc_is_taken() -> None:
+    """Two UUIDs: 73 characters, where RFC 2046 allows 70."""
+    boundary = "-".join(["f1ac8aa0-e768-4e3b-b4e8-0c723daad7d1"] * 2)
+    content_type = f'multipart/related; type="application/dicom"; boundary={boundary}'
+    assert boundary_of(parse_media_type(content_type)) == boundary
+    body = f"--{boundary}\r\nContent-Type: application/dicom\r\n\r\nx\r\n--{boundary}--\r\n".encode()
+    assert [content for _, content in read([body], boundary)] == [b"x"]
 
 
 def test_a_part_without_content_type_is_of_the_type_that_the_body_names() -> None:
