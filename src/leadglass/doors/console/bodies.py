@@ -68,8 +68,14 @@ def described(
     responses: dict[str, object] = {ok: {"description": "done"}}
     if ok == "200":
         responses[ok] = {"description": "done", "content": {"application/json": {}}}
+    responses["401"] = {
+        "description": "not signed in, refused, or another step is wanted: `state` says which",
+        "content": {
+            "application/json": {"schema": {"type": "object"}},
+            "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+        },
+    }
     if public:
-        responses["401"] = {"description": "refused, or another step is wanted: `state` says which"}
         responses["429"] = {"description": "too many tries; see Retry-After"}
     operation: dict[str, object] = {"summary": summary, "tags": [tag], "responses": responses}
     if body is not None:
