@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from io import BytesIO
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -232,7 +233,14 @@ def test_what_is_not_there_is_missing(peer: Gateway) -> None:
     assert peer.client.search_for_series("1.2.3.4") == []
 
 
-def test_a_gateway_may_not_delete_and_an_administrator_may(node: Site, peer: Gateway) -> None:
+@pytest.fixture(scope="module")
+def people(node: Site) -> Iterator[People]:
+    with People(node) as made:
+        made.first_administrator()
+        yield made
+
+
+def test_a_gateway_may_not_delete_and_an_administrator_may(node: Site, peer: Gateway, people: People) -> None:
     extra = [composite(f"{ROOT}.7", f"{ROOT}.7.{series}", number) for series in (1, 2) for number in (1, 2)]
     assert CT in {item.SOPClassUID for item in extra}
     peer.client.store_instances([with_meta(item) for item in extra])
@@ -241,9 +249,8 @@ def test_a_gateway_may_not_delete_and_an_administrator_may(node: Site, peer: Gat
         peer.client.delete_study(study)
     assert raised.value.response is not None
     assert raised.value.response.status_code in {403, 404}
-    with People(node) as people, requests.Session() as session:
-        people.first_administrator()
-        admin = people.add("deleter", "pacs-administrator")
+    admin = people.add("deleter", "pacs-administrator")
+    with requests.Session() as session:
         session.trust_env = False
         session.verify = str(node.root / "certs" / "ca.pem")
         session.headers.update({name: admin.client.headers[name] for name in ("Origin", "X-Leadglass-CSRF")})
@@ -259,6 +266,42 @@ def test_a_gateway_may_not_delete_and_an_administrator_may(node: Site, peer: Gat
     assert peer.client.search_for_studies(search_filters={"StudyInstanceUID": study}) == []
     with pytest.raises(requests.HTTPError, match="404"):
         peer.client.retrieve_study(study)
+
+
+def test_a_service_with_a_token_does_what_its_scopes_say(
+    node: Site, peer: Gateway, people: People, tmp_path: Path
+) -> None:
+    """Its certificate gets it a token, bound to that certificate. Source: RFC 6749 4.4, RFC 8705 2.1, 3."""
+    people.add("owner", "pacs-administrator")
+    scopes = [part for name in ("study:query", "instance:retrieve") for part in ("--scope", name)]
+    made = node.on_site(
+        "client", "add", "robot", "--owner", "owner", *scopes, "--bound", "--out", str(tmp_path)
+    )
+    files = {name: str(path) for name, path in made["files"].items()}
+    certificate = next(path for path in files.values() if path.endswith(".cert.pem"))
+    key = next(path for path in files.values() if path.endswith(".key.pem"))
+    with requests.Session() as session:
+        session.trust_env = False
+        session.verify = str(node.root / "certs" / "ca.pem")
+        session.cert = (certificate, key)
+        form = {
+            "grant_type": "client_credentials",
+            "client_id": "robot",
+            "scope": "study:query instance:retrieve",
+        }
+        granted = session.post(peer.url.replace("/dicom-web", "/oauth/token"), data=form, timeout=60)
+        assert granted.status_code == 200, granted.text
+        session.headers["Authorization"] = f"Bearer {granted.json()['access_token']}"
+        client: Foreign = DICOMwebClient(peer.url, session=session)
+        (found,) = client.search_for_studies(search_filters={"StudyInstanceUID": FIRST})
+        assert found[NAME]["Value"] == [{"Alphabetic": "MÜLLER^Jörg"}]
+        assert len(client.retrieve_study(FIRST)) == 4
+        with pytest.raises(requests.HTTPError, match=r"40[34]"):
+            client.store_instances([with_meta(composite(f"{ROOT}.8", f"{ROOT}.8.1", 1))])
+        session.cert = None
+        session.close()  # a connection that is open was made with the certificate
+        with pytest.raises(requests.HTTPError, match="401"):
+            client.search_for_studies()
 
 
 def with_meta(item: Dataset) -> Dataset:
