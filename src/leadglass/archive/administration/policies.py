@@ -21,7 +21,7 @@ from leadglass.trust.identity.accounts import Accounts
 from leadglass.trust.identity.clients import Client
 from leadglass.trust.identity.models import Circumstances, Device, Principal
 from leadglass.trust.policy.bundle import SiteBundle
-from leadglass.trust.policy.bundle_store import Applied, Proposal, SitePolicy
+from leadglass.trust.policy.bundle_store import POLICY_VERSION_FACT, Applied, Proposal, SitePolicy
 from leadglass.trust.policy.difference import Difference
 from leadglass.trust.policy.explain import Explanation, explain
 from leadglass.trust.policy.interfaces import SITE, Denied, Permission, Resource
@@ -243,7 +243,7 @@ class Policies:
         """
         grant = self.access.permit(principal, Permission.POLICY_APPLY)
         self._require_way_back(bundle)
-        return self.policy.apply(bundle, grant.principal, reason)
+        return self._noted(grant, self.policy.apply(bundle, grant.principal, reason))
 
     def propose(self, principal: Principal, bundle: SiteBundle, reason: str) -> Proposal:
         """Lay a bundle before somebody else.
@@ -264,7 +264,7 @@ class Policies:
             AuditUnavailable: it could not be recorded; what is in force stays.
         """
         grant = self.access.permit(principal, Permission.POLICY_APPLY)
-        return self.policy.approve(digest, grant.principal)
+        return self._noted(grant, self.policy.approve(digest, grant.principal))
 
     def withdraw(self, principal: Principal) -> None:
         """Take back what is proposed.
@@ -275,6 +275,19 @@ class Policies:
             AuditUnavailable: it could not be recorded.
         """
         self.policy.withdraw(self.access.permit(principal, Permission.POLICY_APPLY).principal)
+
+    def _noted(self, grant: Grant, entry: Applied) -> Applied:
+        """Put the new number on record: what ``SitePolicy`` recorded before the change holds the one before.
+
+        From here on a chain that is shorter was put back, and the node does not start with it.
+        """
+        facts: dict[str, str | int | bool] = {
+            "step": "in force",
+            "bundle": entry.bundle,
+            POLICY_VERSION_FACT: entry.number,
+        }
+        self.access.record(grant, EventCode.POLICY_CHANGED, facts=facts)
+        return entry
 
     def _require_way_back(self, bundle: SiteBundle) -> None:
         """Refuse what shuts out the people at the machine: a mistake in a rule could not be mended by anybody."""
