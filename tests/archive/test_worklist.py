@@ -136,7 +136,8 @@ def test_nobody_without_the_right_learns_anything(room: Room, worklist: Worklist
     ):
         with pytest.raises(AccessDenied):
             attempt()
-    assert room.counted(EventCode.WORKITEM_CREATED) == 1
+    created = [entry.leaf["outcome"] for entry in room.entries(EventCode.WORKITEM_CREATED)]
+    assert created == ["success", "serious_failure"]  # the technologist's is on record as refused
 
 
 def test_a_workitem_of_a_hidden_study_is_as_good_as_missing(room: Room, worklist: Worklist) -> None:
@@ -298,3 +299,14 @@ def test_the_database_reads_no_patient(room: Room, worklist: Worklist) -> None:
         rows += transaction.execute("SELECT ae_title, target, sealed FROM workitem_subscription")
     assert all(b"CANARY" not in bytes(row[-1]) for row in rows)
     assert "CANARY" not in str([row[:-1] for row in rows])
+
+
+def test_who_is_limited_to_institutions_sees_their_items_only(room: Room, worklist: Worklist) -> None:
+    limited = replace(READER, principal_id="user:alpha", institutions=("alpha hospital",))
+    for uid, institution in (("1.2.3.40", "Alpha Hospital"), ("1.2.3.41", "Beta Clinic"), ("1.2.3.42", "")):
+        worklist.create(READER, UID(uid), asked(**{"x00080080": institution}))
+    assert {value_of(item, 0x0008_0018) for item in worklist.search(limited, ())} == {"1.2.3.40"}
+    assert len(worklist.search(READER, ())) == 3
+    for uid in ("1.2.3.41", "1.2.3.42"):
+        with pytest.raises(NotFound):
+            worklist.get(limited, UID(uid))

@@ -32,12 +32,13 @@ from leadglass.base.limits import (
     WORKITEM_RESULTS_MAX,
     WORKITEMS_MAX,
 )
-from leadglass.dicom.normalise import fold_patient
+from leadglass.dicom.normalise import fold_patient, fold_text
 from leadglass.dicom.values import Dataset, read_dataset, text_element, write_dataset
 from leadglass.dicom.workitem import (
     FILTERED_SUBSCRIPTION,
     GLOBAL_SUBSCRIPTION,
     INPUT_READINESS,
+    INSTITUTION_NAME,
     PATIENT_ID,
     PROGRESS,
     STATE,
@@ -358,11 +359,13 @@ class Worklist:
         """
         study_uid = value_of(item, STUDY_INSTANCE_UID)
         if not study_uid:
-            return True
+            return _within_institutions(principal, item)
         # Of a study that was deleted too: its workitems would else be open to those whom it was hidden from.
         found = self._index.facts([UID(study_uid)], subject_of(principal), deleted=True)
         facts = found.get(UID(study_uid))
-        return facts is None or any(
+        if facts is None:
+            return _within_institutions(principal, item)
+        return any(
             self._access.may(principal, permission, study_resource(facts))
             for permission in (Permission.STUDY_QUERY, Permission.WORKITEM_PERFORM)
         )
@@ -424,6 +427,14 @@ class Worklist:
         if subscription.target == FILTERED_SUBSCRIPTION:
             return not subscription.suspended and matches(item, parse_filter(subscription.filter))
         return subscription.target == uid
+
+
+def _within_institutions(principal: Principal, item: Dataset) -> bool:
+    """Tell whether a workitem without a study here is of an institution of theirs, for whom that is a limit.
+
+    Nothing else tells whose it is: one that names no institution is for those who are not limited.
+    """
+    return not principal.institutions or fold_text(value_of(item, INSTITUTION_NAME)) in principal.institutions
 
 
 def parse_filter(text: str) -> tuple[Demand, ...]:

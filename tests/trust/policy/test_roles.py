@@ -145,6 +145,13 @@ CASES: list[Case] = [
         LIMITED,
         P.STUDY_QUERY,
         study(institutions=frozenset({"south hospital", "north hospital"})),
+        False,
+    ),
+    (
+        "both of two institutions",
+        person("radiologist", institutions=("south hospital", "north hospital")),
+        P.STUDY_QUERY,
+        study(institutions=frozenset({"south hospital", "north hospital"})),
         True,
     ),
     (
