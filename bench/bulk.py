@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import apsw
 import numpy as np
@@ -224,7 +224,8 @@ class SQLiteSink:
 
     def definitions(self) -> list[str]:
         names = ", ".join(f"'{name}'" for name in INDEXES)
-        found = self._db.execute(f"SELECT sql FROM sqlite_schema WHERE name IN ({names})").fetchall()
+        statement = f"SELECT sql FROM sqlite_schema WHERE name IN ({names})"
+        found = cast("list[tuple[str]]", self._db.execute(statement).fetchall())
         return [str(sql) for (sql,) in found]
 
     def finish(self) -> None:

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import example, given, settings
 
 from leadglass.base.errors import IntegrityError
+from leadglass.base.ids import UID
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import Key, Model, Query, Responder, Single, Universal, Wildcard
 from leadglass.dicom.query.models import KeyMatch
@@ -70,7 +71,7 @@ def queries(draw: st.DrawFn) -> Query:
         for tag, vr in [every[name]]
     )
     syntax = draw(st.sampled_from([EXPLICIT, EXPLICIT, IMPLICIT]))
-    return Query(Model.STUDY, Level.SERIES, keys, transfer_syntax_uid=syntax)
+    return Query(Model.STUDY, Level.SERIES, keys, transfer_syntax_uid=UID(syntax))
 
 
 def decoded(query: Query, datasets: Sequence[bytes], computed: Mapping[str, object]) -> bytes | None:

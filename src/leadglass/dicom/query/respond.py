@@ -187,9 +187,10 @@ class Responder:
         if not isinstance(value, (str, int, tuple)):
             element = _computed_element(keyword, value)
             return None if element is None else _moved(element)
-        key = (keyword, cast("str | int | tuple[str, ...]", value))
+        plain = cast("str | int | tuple[str, ...]", value)
+        key = (keyword, plain)
         if key not in self._made:
-            element = _computed_element(keyword, value)
+            element = _computed_element(keyword, plain)
             if len(self._made) >= _MADE_MAX:
                 self._made.clear()
             self._made[key] = None if element is None else _moved(element)
