@@ -51,7 +51,7 @@ def _operation(names: tuple[str, ...]) -> dict[str, object]:
     return {
         "operationId": f"delete{names[-1].capitalize()}",
         "tags": ["Delete"],
-        "summary": f"Delete a {names[-1]}; it can be restored for a while",
+        "summary": f"Delete: {names[-1]}; it can be restored for a while",
         "parameters": parameters,
         "responses": {
             "204": {"description": "nobody finds it any more"},

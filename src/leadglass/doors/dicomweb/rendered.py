@@ -323,7 +323,7 @@ def endpoints(services: Services) -> list[Endpoint]:
                 "GET",
                 f"{ROOT}{path}/rendered",
                 door.rendered,
-                operation(f"Retrieve a {what} as pictures", path, forms, query=_QUERY),
+                operation(f"Retrieve as pictures: {what}", path, forms, query=_QUERY),
             ),
             Endpoint(
                 "GET",

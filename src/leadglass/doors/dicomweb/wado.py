@@ -295,12 +295,12 @@ def endpoints(services: Services) -> list[Endpoint]:
         whole = f'multipart/related; type="{APPLICATION_DICOM}"'
         forms = [whole, *([APPLICATION_DICOM] if path == INSTANCE else []), archive_zip.MEDIA_TYPE.essence]
         described += [
-            Endpoint("GET", ROOT + path, door.objects, operation(f"Retrieve a {what}", path, forms)),
+            Endpoint("GET", ROOT + path, door.objects, operation(f"Retrieve: {what}", path, forms)),
             Endpoint(
                 "GET",
                 f"{ROOT}{path}/metadata",
                 door.metadata,
-                operation(f"Retrieve the metadata of a {what}", path, (DICOM_JSON, JSON)),
+                operation(f"Retrieve metadata: {what}", path, (DICOM_JSON, JSON)),
             ),
         ]
     pixels = (f'multipart/related; type="{OCTET_STREAM}"', OCTET_STREAM, *sorted(set(_IMAGE_TYPES.values())))
