@@ -283,6 +283,21 @@ def _operation(summary: str, ok: str, *fields: str) -> dict[str, object]:
     return operation
 
 
+_REFUSED_TOKEN: Final[dict[str, object]] = {
+    "description": "refused; `error` is of RFC 6749 5.2",
+    "content": {
+        "application/json": {"schema": {"type": "object", "required": ["error"]}},
+        "application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}},
+    },
+}
+
+
+def _responses_of(operation: dict[str, object]) -> dict[str, object]:
+    responses = operation["responses"]
+    assert isinstance(responses, dict)
+    return responses
+
+
 def endpoints(services: FederationServices) -> list[Endpoint]:
     """Return the endpoints of single sign-on, as far as the site has it, and of access tokens."""
     door = FederationDoor(services)
@@ -291,6 +306,7 @@ def endpoints(services: FederationServices) -> list[Endpoint]:
         return Endpoint(method, path, handler, operation, public=True, body_bytes_max=_FORM_BYTES_MAX, **more)
 
     token = _operation("Access token for a service (client credentials)", "200", *_TOKEN_FIELDS)
+    token["responses"] = {**_responses_of(token), "400": _REFUSED_TOKEN}
     served = _operation("What the token endpoint takes", "200")
     made = [
         at("POST", TOKEN, door.token, token),
