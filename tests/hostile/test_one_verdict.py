@@ -71,9 +71,9 @@ ROWS: Final[Mapping[str, Row]] = {
     "custodian": Row(),
     "auditor": Row(),
     "vendor": Row(),
-    "ct1": Row(),
-    "mr1": Row(),
-    "ws1": Row(ALL, ALL),
+    "ct1": Row(work=OF_CT1),
+    "mr1": Row(work=_SOUTH),
+    "ws1": Row(ALL, ALL, work=ALL),
     "rt1": Row(ALL),
 }
 
@@ -450,7 +450,7 @@ def test_a_revoked_device_is_a_stranger_on_a_connection_that_it_has_open(served:
     device = served.enrol("ws9", "WS9", "query-retrieve")
     client = served.client(device=device)
     assert _sees(client, STUDIES[0]) == [200] * 5
-    SERVED_OPERATIONS["device-revoke"](served.node, {"device_id": "ws9"}, lambda _told: None)
+    SERVED_OPERATIONS["device-revoke"](served.node, {"device_id": "ws9"}, lambda _done, _total: None)
     assert _sees(client, STUDIES[0]) == [401] * 5
     assert _sees(served.client(device=device), STUDIES[0]) == [401] * 5
 

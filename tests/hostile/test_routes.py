@@ -441,7 +441,7 @@ def test_an_administrator_takes_over_nobody_who_watches_them(served: WebNode, ac
 def test_an_administrator_gives_no_roles_in_any_way(served: WebNode) -> None:
     administrator = served.people["administrator"]
     me = administrator.ok("GET", f"{API}/me")
-    tries = (
+    tries: tuple[tuple[str, str, dict[str, Any]], ...] = (
         ("PUT", f"{API}/accounts/administrator/roles", {"roles": ["radiologist"]}),
         ("PUT", f"{API}/accounts/nobody/roles", {"roles": ["radiologist"]}),
         ("POST", f"{API}/accounts", {"account": "mine", "display_name": "Mine", "roles": ["radiologist"]}),

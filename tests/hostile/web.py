@@ -214,7 +214,7 @@ class WebNode:
             "out": str(folder),
             "node_host": "localhost",
         }
-        SERVED_OPERATIONS["device-enrol"](self.node, asked, lambda _told: None)
+        SERVED_OPERATIONS["device-enrol"](self.node, asked, lambda _done, _total: None)
         self.devices[device_id] = DeviceFiles(device_id, ae_title, folder)
         return self.devices[device_id]
 
