@@ -392,7 +392,8 @@ def test_hidden_and_missing_take_the_same_time(callers: Mapping[str, httpx2.Clie
     fast = {which: statistics.quantiles(times, n=20)[0] for which, times in took.items()}
     noise = abs(fast["missing"] - fast["again"])
     difference = abs(fast["hidden"] - (fast["missing"] + fast["again"]) / 2)
-    assert difference < max(4 * noise, 0.015 * fast["missing"]), fast
+    # Without the gate's tick a hidden study took an eighth longer.
+    assert difference < max(4 * noise, 0.04 * fast["missing"]), fast
 
 
 # --- rights that end -------------------------------------------------------------------------------------------
