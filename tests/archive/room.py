@@ -171,9 +171,7 @@ class Room:
         self.transcoder = ProcessTranscoder()
         self.finder = Finder(self.access, self.writer, self.index)
         self.retriever = Retriever(self.access, self.writer, self.index, self.transcoder)
-        self.reader = Reader(
-            self.access, self.writer, self.index, self.transcoder, Disclosures(self.access)
-        )
+        self.reader = Reader(self.access, self.writer, self.index, self.transcoder, Disclosures(self.access))
         self.jobs = SQLJobQueue(self.database, self.clock)
         self.commitment = Commitment(self.access, self.writer, self.index, self.jobs, self.keys.audit_cipher)
         self.recovery = Recovery(self.access, self.vault, self.index)

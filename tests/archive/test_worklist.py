@@ -304,7 +304,7 @@ def test_the_database_reads_no_patient(room: Room, worklist: Worklist) -> None:
 def test_who_is_limited_to_institutions_sees_their_items_only(room: Room, worklist: Worklist) -> None:
     limited = replace(READER, principal_id="user:alpha", institutions=("alpha hospital",))
     for uid, institution in (("1.2.3.40", "Alpha Hospital"), ("1.2.3.41", "Beta Clinic"), ("1.2.3.42", "")):
-        worklist.create(READER, UID(uid), asked(**{"x00080080": institution}))
+        worklist.create(READER, UID(uid), asked(x00080080=institution))
     assert {value_of(item, 0x0008_0018) for item in worklist.search(limited, ())} == {"1.2.3.40"}
     assert len(worklist.search(READER, ())) == 3
     for uid in ("1.2.3.41", "1.2.3.42"):

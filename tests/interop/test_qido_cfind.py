@@ -114,7 +114,7 @@ class Both:
 
 def values_of(one: Dataset, keyword: str) -> list[str]:
     """Return the values of a C-FIND response as texts; numbers as they stand there, also those that are none."""
-    raw = one.get_item(keyword)
+    raw: Any = one.get_item(keyword)
     if isinstance(raw, RawDataElement) and dictionary_VR(keyword) in {"IS", "DS"}:
         return plain(keyword, (raw.value or b"").decode().split("\\"))
     value = one.get(keyword)

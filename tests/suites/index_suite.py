@@ -19,6 +19,7 @@ from leadglass.base.errors import (
     OutOfResources,
 )
 from leadglass.base.ids import UID
+from leadglass.base.limits import QUERY_SECONDS
 from leadglass.base.objects import ObjectIdentity, RecordAddress
 from leadglass.dicom.attributes import BY_KEYWORD
 from leadglass.dicom.head import ScannedHead
@@ -443,18 +444,18 @@ class IndexSuite(IndexFixtures):
         self, index: SQLIndex, population: list[IndexEntry], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 0.0
-        monkeypatch.setattr(search.time, "monotonic", lambda: now)
+        monkeypatch.setattr("leadglass.store.index.search.time.monotonic", lambda: now)
         matches = iter(find(index, query(Level.STUDY)))
         next(matches)
-        now += 10 * search.QUERY_SECONDS  # a slow reader is no work
+        now += 10 * QUERY_SECONDS  # a slow reader is no work
         assert len(list(matches)) == len(list(find(index, query(Level.STUDY)))) - 1
 
         def ticking() -> float:
             nonlocal now
-            now += search.QUERY_SECONDS / 3
+            now += QUERY_SECONDS / 3
             return now
 
-        monkeypatch.setattr(search.time, "monotonic", ticking)
+        monkeypatch.setattr("leadglass.store.index.search.time.monotonic", ticking)
         with pytest.raises(OutOfResources):
             list(find(index, query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
 

@@ -480,9 +480,10 @@ def _is_dicom(path: Path) -> bool:
 
 def _text(match: dict[str, Any], tag: str) -> str:
     """Return the first value of an attribute of the DICOM JSON model, as text (PS3.18 F.2)."""
-    values = match.get(tag, {}).get("Value") or [""]
-    first = values[0]
-    return str(first.get("Alphabetic", "") if isinstance(first, dict) else first)
+    element: dict[str, Any] = match.get(tag, {})
+    values: list[Any] = element.get("Value") or [""]
+    first: dict[str, str] | str = values[0]
+    return first.get("Alphabetic", "") if isinstance(first, dict) else str(first)
 
 
 # --- small things ----------------------------------------------------------------------------------------------

@@ -285,13 +285,13 @@ def matches(workitem: Dataset, demands: tuple[Demand, ...]) -> bool:
 def _meets(dataset: Dataset, path: tuple[int, ...], value: str) -> bool:
     if not value:
         return True
-    element = dataset.get(path[0])
-    if len(path) > 1:
-        items = element.items if element is not None and element.items is not None else ()
-        return any(_meets(item, path[1:], value) for item in items)
+    tag, *rest = path
+    element = dataset.get(tag)
     if element is None:
         return False
-    vr = element.vr or vr_of(path[0])
+    if rest:
+        return any(_meets(item, tuple(rest), value) for item in element.items or ())
+    vr = element.vr or vr_of(tag)
     return any(_value_meets(vr, value, held) for held in texts_of(element, character_set_of(dataset)))
 
 

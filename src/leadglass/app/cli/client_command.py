@@ -131,12 +131,7 @@ def show(client: str, site: Path, passphrase_fd: int | None, as_json: bool) -> N
     if as_json:
         print_json(answer)
         return
-    shown = {
-        name: ", ".join(value) if isinstance(value, list) else value
-        for name, value in answer["client"].items()
-        if value
-    }
-    print_facts(shown)
+    print_facts({name: value for name, value in answer["client"].items() if value})
 
 
 @command.command("change")

@@ -8,7 +8,7 @@ import contextlib
 import sys
 import unicodedata
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 import click
 import msgspec
@@ -67,10 +67,11 @@ def print_by_reason(failures: Sequence[tuple[str, str]]) -> None:
 
 
 def print_facts(facts: Mapping[str, object]) -> None:
-    """Print names and values, one a line."""
+    """Print names and values, one a line; what a list holds stands behind commas."""
     width = max((len(name) for name in facts), default=0)
     for name, value in facts.items():
-        click.echo(f"{name.ljust(width)}  {clean(str(value))}")
+        text = ", ".join(map(str, cast("list[object]", value))) if isinstance(value, list) else str(value)
+        click.echo(f"{name.ljust(width)}  {clean(text)}")
 
 
 def octets(count: int) -> str:

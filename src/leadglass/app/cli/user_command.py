@@ -142,13 +142,7 @@ def show(account: str, site: Path, passphrase_fd: int | None, as_json: bool) -> 
         print_json(answer)
         return
     user = answer["user"]
-    print_facts(
-        {
-            name: ", ".join(value) if isinstance(value, list) else value
-            for name, value in user.items()
-            if value
-        }
-    )
+    print_facts({name: value for name, value in user.items() if value})
     for session in answer["sessions"]:
         click.echo(
             f"session {session['session']} from {session['address']}, last seen {session['last_seen'][:19]}"

@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, cast
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgspec
@@ -560,6 +560,7 @@ def _value(value: object) -> str:
     if isinstance(value, GroupRoles):
         return f"{{ group = {_value(value.group)}, roles = {_value(value.roles)} }}"
     if isinstance(value, tuple):
-        return "[" + ", ".join(_value(one) for one in value) + "]"  # pyright: ignore[reportUnknownVariableType]
+        several = cast("tuple[object, ...]", value)
+        return "[" + ", ".join(_value(one) for one in several) + "]"
     # A TOML basic string takes JSON's escapes; DEL it wants escaped too.
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

@@ -9,7 +9,7 @@ Source: OpenID Connect Core 1.0, Back-Channel Logout 1.0; RFC 9207; SAML 2.0 Bin
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Final, Protocol, TypeVar
+from typing import Final, Protocol, TypeVar, cast
 from urllib.parse import parse_qsl
 
 from starlette.requests import Request
@@ -293,9 +293,7 @@ _REFUSED_TOKEN: Final[dict[str, object]] = {
 
 
 def _responses_of(operation: dict[str, object]) -> dict[str, object]:
-    responses = operation["responses"]
-    assert isinstance(responses, dict)
-    return responses
+    return cast("dict[str, object]", operation["responses"])
 
 
 def endpoints(services: FederationServices) -> list[Endpoint]:
