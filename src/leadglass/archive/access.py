@@ -23,6 +23,7 @@ from leadglass.base.errors import (
 )
 from leadglass.base.ids import UID
 from leadglass.base.limits import VERDICTS_REMEMBERED_MAX, VERDICTS_SECONDS
+from leadglass.dicom.normalise import fold_patient
 from leadglass.store.index.interfaces import (
     Index,
     InstanceRecord,
@@ -167,13 +168,16 @@ class PolicyRecorder:
         detail: Mapping[str, object] | None = None,
     ) -> None:
         """Put it on record. See ``PolicyEvents.record``."""
+        named = dict(objects or {})
+        if "patient" in named:  # as everywhere in the log, or an accounting of disclosures would miss it
+            named["patient"] = [fold_patient(patient_id) for patient_id in named["patient"]]
         self.audit.record(
             AuditEvent(
                 code=EventCode(code),
                 at=self.clock.now(),
                 actor=actor_of(by),
                 outcome=Outcome.SUCCESS if success else Outcome.SERIOUS_FAILURE,
-                objects=objects or {},
+                objects=named,
                 facts=facts or {},
                 detail=detail or {},
                 correlation_id=by.correlation_id,
