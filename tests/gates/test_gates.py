@@ -22,6 +22,10 @@ VIOLATIONS = {
     "Inside store": ("store/vault/header.py", "import leadglass.store.index.rows"),
     "Inside archive": ("archive/access.py", "import leadglass.archive.query"),
     "Doors do not know each other": ("doors/folder/importer.py", "import leadglass.doors.dimse.services"),
+    "Doors over HTTPS stand on one server": (
+        "doors/https/endpoints.py",
+        "import leadglass.doors.dicomweb.services",
+    ),
     "Keys are for the vault, the certificates and app.compose": (
         "archive/query.py",
         "import leadglass.trust.keys.ring",

@@ -72,7 +72,7 @@ def test_every_operation_does_what_its_description_says(served: WebNode, session
                 )[:900]
     told = "\n\n".join(f"{operation}: {what}" for operation, what in wrong.items())
     assert not wrong, told
-    assert asked > 100
+    assert asked > 60  # one question of each kind to each operation; a device knows fewer bodies
 
 
 def _ask(served: WebNode, session: requests.Session, cases: "st.SearchStrategy[Any]") -> int:
