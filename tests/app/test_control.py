@@ -13,8 +13,9 @@ from typing import Any, cast
 
 import pytest
 
+from leadglass.app.asking import JSON, NobodyListens, RemoteError, Tell, ask
 from leadglass.app.compose import Node
-from leadglass.app.control import JSON, ControlServer, NobodyListens, Operation, RemoteError, Tell, ask
+from leadglass.app.control import ControlServer, Operation
 from leadglass.base.errors import AccessDenied, PeerUnreachable
 
 NODE = cast("Node", object())

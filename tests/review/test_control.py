@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from leadglass.app import control
+from leadglass.app.asking import JSON, Tell, ask
 from leadglass.app.compose import Node
-from leadglass.app.control import JSON, ControlServer, Tell, ask
+from leadglass.app.control import ControlServer
 
 
 def tell(_done: int, _total: int) -> None:

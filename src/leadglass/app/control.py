@@ -11,14 +11,15 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
+from leadglass.app.asking import JSON, Reply, Request, Tell, socket_address
 from leadglass.app.compose import Node, asked_by
-from leadglass.base.errors import LeadglassError, PeerUnreachable, UsageError
+from leadglass.base.errors import LeadglassError, UsageError
 
 _REQUEST_BYTES_MAX: Final = 1024 * 1024
 _CONNECTIONS_MAX: Final = 8
@@ -28,39 +29,8 @@ _ANSWER_SECONDS: Final = 60.0
 _STOP_SECONDS: Final = 10.0
 """How long running commands may go on when the node ends. What one is in the middle of is made good as after a crash."""
 
-Tell = Callable[[int, int], None]
-JSON = dict[str, Any]
-
-
 Operation = Callable[[Node, JSON, Tell], JSON]
 """One command, carried out by the owner of the site: arguments and answer are JSON; ``Tell`` takes done and total."""
-
-
-class _Request(msgspec.Struct, forbid_unknown_fields=True):
-    operation: str
-    arguments: dict[str, Any]
-
-
-class _Reply(msgspec.Struct, omit_defaults=True):
-    progress: tuple[int, int] | None = None
-    result: dict[str, Any] | None = None
-    error: str = ""
-    code: str = ""
-    hint: str = ""
-    exit_status: int = 0
-
-
-class RemoteError(LeadglassError):
-    """What the owner of the site answered instead of a result."""
-
-    def __init__(self, reply: _Reply) -> None:
-        super().__init__(reply.error, hint=reply.hint)
-        self.remote_code = reply.code
-        self.remote_exit_status = reply.exit_status
-
-
-class NobodyListens(PeerUnreachable):
-    """Nothing was asked: no process listens on the control socket."""
 
 
 class _AskerGone(Exception):
@@ -87,7 +57,7 @@ class ControlServer:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         old = os.umask(0o177)
         try:
-            with _address(self._path) as address:
+            with socket_address(self._path) as address:
                 self._socket.bind(address)
         finally:
             os.umask(old)
@@ -143,81 +113,35 @@ class ControlServer:
         line = _read_line(connection)
         connection.settimeout(_ANSWER_SECONDS)
 
-        def send(reply: _Reply) -> None:
+        def send(reply: Reply) -> None:
             try:
                 connection.sendall(msgspec.json.encode(reply) + b"\n")
             except OSError as error:
                 raise _AskerGone from error
 
         def tell(done: int, total: int) -> None:
-            send(_Reply(progress=(done, total)))
+            send(Reply(progress=(done, total)))
 
         try:
-            request = msgspec.json.decode(line, type=_Request)
+            request = msgspec.json.decode(line, type=Request)
             operation = self._operations.get(request.operation)
             if operation is None:
                 raise UsageError(
                     "the running node does not know this command", hint="restart it after an update"
                 )
-            send(_Reply(result=operation(self._node, request.arguments, tell)))
+            send(Reply(result=operation(self._node, request.arguments, tell)))
         except LeadglassError as error:
-            send(_Reply(error=str(error), code=error.code, hint=error.hint, exit_status=error.exit_status))
+            send(Reply(error=str(error), code=error.code, hint=error.hint, exit_status=error.exit_status))
         except OSError as error:
             # Of the operation itself: a file that the command named, say. Its name stays out of the answer.
             words = f"the node could not do it: {error.strerror or type(error).__name__}"
-            send(_Reply(error=words, code=UsageError.code, exit_status=UsageError.exit_status))
+            send(Reply(error=words, code=UsageError.code, exit_status=UsageError.exit_status))
         except (msgspec.MsgspecError, KeyError, TypeError, ValueError):
             send(
-                _Reply(
+                Reply(
                     error="the request is malformed", code=UsageError.code, exit_status=UsageError.exit_status
                 )
             )
-
-
-def ask(path: Path, operation: str, arguments: JSON, tell: Tell) -> JSON:
-    """Have the owner of the site carry out a command.
-
-    Raises:
-        NobodyListens: nothing was asked.
-        PeerUnreachable: whoever was asked ended before the answer.
-        RemoteError: it failed there.
-    """
-    try:
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
-            try:
-                with _address(path) as address:
-                    connection.connect(address)
-            except OSError as error:
-                raise NobodyListens(
-                    "the process that owns this site does not listen on its control socket",
-                    hint="is it starting or ending just now? `leadglass status` asks again",
-                ) from error
-            connection.sendall(msgspec.json.encode(_Request(operation, arguments)) + b"\n")
-            with connection.makefile("rb") as answers:
-                for line in answers:
-                    reply = msgspec.json.decode(line, type=_Reply)
-                    if reply.progress is not None:
-                        tell(*reply.progress)
-                    elif reply.result is not None:
-                        return reply.result
-                    else:
-                        raise RemoteError(reply)
-    except OSError as error:
-        raise PeerUnreachable(
-            "the process that owns this site does not answer on its control socket",
-            hint="is it starting or ending just now? `leadglass status` asks again",
-        ) from error
-    raise PeerUnreachable("the process that owns this site ended before it answered")
-
-
-@contextlib.contextmanager
-def _address(path: Path) -> Generator[str, None, None]:
-    """Give an address of the socket: sun_path holds 107 octets (unix(7)), a site may lie deeper."""
-    folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{folder}/{path.name}"
-    finally:
-        os.close(folder)
 
 
 def _read_line(connection: socket.socket) -> bytes:

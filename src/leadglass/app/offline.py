@@ -3,8 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import parse_verifier_key
-from leadglass.app.control import JSON, Tell
 from leadglass.app.operations.record import audit_report
 from leadglass.base.errors import IntegrityError, UsageError
 from leadglass.trust.audit.verify import verify_log

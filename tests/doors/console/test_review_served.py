@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from doors.console.signed_in import API, People, Person
+from leadglass.app.asking import ask
 from leadglass.app.compose import open_node
-from leadglass.app.control import ask
 from leadglass.app.server import Server
 from leadglass.app.site import SitePaths
 from running_node import Site, site

@@ -7,10 +7,10 @@ from typing import Any
 import click
 import msgspec
 
+from leadglass.app.asking import JSON
 from leadglass.app.cli.console import clean, json_option, print_json, progress
 from leadglass.app.cli.given import read_ascii
 from leadglass.app.cli.on_site import run_operation, site_option
-from leadglass.app.control import JSON
 from leadglass.base.errors import UsageError
 
 _DAMAGED = 8

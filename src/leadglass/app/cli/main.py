@@ -7,8 +7,8 @@ from typing import Final
 import click
 
 from leadglass import __version__
+from leadglass.app.asking import RemoteError
 from leadglass.app.cli.console import print_error
-from leadglass.app.control import RemoteError
 from leadglass.app.failures import describe_failure
 from leadglass.base.errors import LeadglassError
 

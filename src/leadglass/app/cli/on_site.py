@@ -8,10 +8,10 @@ from typing import Any, Final, TypeVar
 
 import click
 
+from leadglass.app.asking import JSON, NobodyListens, ask
 from leadglass.app.cli.console import progress
 from leadglass.app.cli.given import read_descriptor
 from leadglass.app.config import load_settings
-from leadglass.app.control import JSON, NobodyListens, ask
 from leadglass.app.hardening import harden_process
 from leadglass.app.site import SiteBusy, SitePaths
 from leadglass.base.errors import ConfigurationError

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import click
 
+from leadglass.app.asking import JSON
 from leadglass.app.cli.console import clean, json_option, octets, print_json, print_table
 from leadglass.app.cli.on_site import run_operation, site_option
-from leadglass.app.control import JSON
 
 _DAMAGED = 8
 

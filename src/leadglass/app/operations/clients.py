@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.archive.administration.services import NewClient, fingerprint_of
 from leadglass.doors.console.clients import shown_client
 from leadglass.trust.audit.interfaces import EventCode

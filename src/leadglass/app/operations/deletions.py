@@ -2,8 +2,8 @@
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.base.errors import UsageError
 from leadglass.base.ids import UID, is_uid
 from leadglass.doors.console.deletions import deletion_id_of, shown_deletion

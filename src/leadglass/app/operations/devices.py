@@ -4,8 +4,8 @@ from pathlib import Path
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.app.device_file import DeviceFile, write_device_file
 from leadglass.base.errors import UsageError
 from leadglass.trust.audit.interfaces import EventCode

@@ -2,8 +2,8 @@
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.base.secret import Phi
 from leadglass.doors.console.emergencies import FindingAsked, shown_emergency
 

@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.app.federation import federation_settings
 from leadglass.base.errors import UsageError
 from leadglass.trust.certs.reading import read_certificate

@@ -3,8 +3,8 @@
 from itertools import islice
 from pathlib import Path
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.archive.recovery import RecoveryReport
 from leadglass.archive.verification import VerificationReport
 from leadglass.base.errors import UsageError

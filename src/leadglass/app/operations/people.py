@@ -2,8 +2,8 @@
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.archive.administration.people import AccountChange, NewAccount
 from leadglass.base.secret import Secret
 from leadglass.doors.console.accounts import shown_account

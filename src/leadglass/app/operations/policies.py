@@ -2,8 +2,8 @@
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.doors.console.policies import (
     BundleAsked,
     BundleWithReason,

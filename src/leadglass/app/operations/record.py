@@ -5,8 +5,8 @@ from datetime import datetime
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, audit_origin, audit_verifiers, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.archive.access import Grant
 from leadglass.base.errors import IntegrityError, UsageError
 from leadglass.dicom.normalise import fold_text

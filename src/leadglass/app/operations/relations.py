@@ -5,8 +5,8 @@ from typing import Final
 
 import msgspec
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.archive.relations import Relation, RelationEntry
 from leadglass.doors.console.relations import principal_id_of, shown_relation
 

@@ -1,7 +1,7 @@
 """Roles: which there are, and who has them."""
 
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.base.errors import UsageError
 from leadglass.doors.console.policies import shown_role, shown_rule
 

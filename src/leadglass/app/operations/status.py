@@ -1,8 +1,8 @@
 """What ``leadglass status`` says: what is held, who holds the keys, what needs attention."""
 
 from leadglass import __version__
+from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
-from leadglass.app.control import JSON, Tell
 from leadglass.app.operations.objects import recovery_json
 from leadglass.trust.certs.inventory import inventory
 from leadglass.trust.identity.models import Principal
