@@ -47,7 +47,8 @@ from leadglass.base.clock import Clock
 from leadglass.base.errors import ConfigurationError, UsageError
 from leadglass.base.ids import UID
 from leadglass.base.secret import Secret
-from leadglass.dicom.syntaxes import private_transfer_syntax
+from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
+from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES, private_transfer_syntax
 from leadglass.store.index.database import Database
 from leadglass.store.index.postgresql import PostgreSQLDatabase
 from leadglass.store.index.service import SQLIndex
@@ -57,7 +58,7 @@ from leadglass.store.index.writer import IndexWriter
 from leadglass.store.jobs.service import SQLJobQueue
 from leadglass.store.vault.service import FileVault
 from leadglass.store.worklist.service import SQLWorkitemStore
-from leadglass.trust.audit.interfaces import Actor, AuditEvent, EventCode, NoteVerifier
+from leadglass.trust.audit.interfaces import Actor, AuditEvent, AuditLog, EventCode, NoteVerifier
 from leadglass.trust.audit.reader import LogReader
 from leadglass.trust.audit.service import FileAuditLog
 from leadglass.trust.audit.signed_note import verifier_key
@@ -69,7 +70,7 @@ from leadglass.trust.certs.token import JWTVerifier
 from leadglass.trust.identity.database import IDENTITY_VERSION_FACT
 from leadglass.trust.identity.federation.service import Federation, open_federation
 from leadglass.trust.identity.jose import JoseRefused, KeySet
-from leadglass.trust.identity.models import AccountKind, Principal
+from leadglass.trust.identity.models import AccountKind, CertificateFacts, Principal
 from leadglass.trust.identity.passwords import NIST, BreachedPasswords, legacy
 from leadglass.trust.identity.posture import NoPostures, Postures, SignedPostures
 from leadglass.trust.identity.registry import VERSION_FACT, DeviceRegistry
@@ -159,6 +160,17 @@ class Node:
     transcoder: ProcessTranscoder
     lock: SiteLock
     recovered: RecoveryReport
+
+    @property
+    def storage_sop_classes(self) -> frozenset[str]:
+        """What may be stored, by whatever door: the standard's and the site's private ones."""
+        return frozenset((*ACCEPTED_STORAGE_CLASSES, *self.settings.dimse.private_sop_classes))
+
+    @property
+    def transfer_syntaxes(self) -> frozenset[str]:
+        """What is stored as sent, by whatever door."""
+        standard = (uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.storable)
+        return frozenset((*standard, *self.settings.dimse.private_transfer_syntaxes))
 
     def close(self) -> None:
         """Write what waits, sign what is on record, and let go of the site."""
@@ -255,13 +267,14 @@ def open_node(
     vault = FileVault(paths.vault, keys, clock)
     database = _open_database(paths, settings, keys)
     index = SQLIndex(database, keys, keys, SiteRows(keys.site_seal("index"), clock))
+    # A registry, a policy or a database that is older than what the log knows was put back.
+    record = LogReader(paths.audit, audit_origin(keys))
     registry = DeviceRegistry(
         paths.devices,
         keys.authenticator("devices"),
         clock,
         (settings.dimse.ae_title,),
-        # A registry that is older than what the log knows was put back: it would let revoked devices in.
-        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(VERSION_FACT),
+        minimum_version=record.highest_fact(VERSION_FACT),
     )
     policy_events = PolicyRecorder(audit, clock)
     time_zone = ZoneInfo(settings.policy.time_zone)
@@ -272,7 +285,7 @@ def open_node(
         policy_events,
         time_zone=time_zone,
         two_persons=settings.policy.two_person,
-        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(POLICY_VERSION_FACT),
+        minimum_version=record.highest_fact(POLICY_VERSION_FACT),
     )
     passcodes = Argon2Passcodes()
     federation = open_federation(federation_settings(paths.root, settings), clock)
@@ -288,7 +301,7 @@ def open_node(
         lambda opened: BreakGlass(
             opened, policy_events, EmergencyStudies(index), clock, _emergency_options(settings)
         ),
-        minimum_version=LogReader(paths.audit, audit_origin(keys)).highest_fact(IDENTITY_VERSION_FACT),
+        minimum_version=record.highest_fact(IDENTITY_VERSION_FACT),
         options=_identity_options(paths, settings, federation, policy, clock),
     )
     access = Access(policy, audit, vault, clock, identity.standing)
@@ -300,13 +313,7 @@ def open_node(
         paths.node_certificate, authority, settings.site.names, provider, clock
     )
     if renewed is not None:
-        facts: dict[str, str | int | bool] = {
-            "certificate": renewed.sha256,
-            "serial": renewed.serial,
-            "for": "node, renewed",
-        }
-        actor = Actor(principal_id=SERVICE.principal_id)
-        audit.record(AuditEvent(code=EventCode.CERTIFICATE_ISSUED, at=clock.now(), actor=actor, facts=facts))
+        record_renewal(audit, clock, renewed)
     private = {
         uid: private_transfer_syntax(UID(uid), "private") for uid in settings.dimse.private_transfer_syntaxes
     }
@@ -380,6 +387,17 @@ def _exists(identity: Identity, principal_id: str) -> bool:
     return (kind == "user" and identity.accounts.get(name) is not None) or (
         kind == "client" and identity.clients.get(name) is not None
     )
+
+
+def record_renewal(audit: AuditLog, clock: Clock, renewed: CertificateFacts) -> None:
+    """Put on record that the node made itself a new certificate.
+
+    Raises:
+        AuditUnavailable: it was not taken.
+    """
+    facts = {"certificate": renewed.sha256, "serial": renewed.serial, "for": "node, renewed"}
+    actor = Actor(principal_id=SERVICE.principal_id)
+    audit.record(AuditEvent(code=EventCode.CERTIFICATE_ISSUED, at=clock.now(), actor=actor, facts=facts))
 
 
 def audit_origin(keys: SiteKeys) -> str:

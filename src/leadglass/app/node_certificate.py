@@ -7,9 +7,7 @@ import ssl
 import threading
 from collections.abc import Callable
 
-from leadglass.app.compose import SERVICE, Node
-from leadglass.archive.access import actor_of
-from leadglass.trust.audit.interfaces import AuditEvent, EventCode
+from leadglass.app.compose import Node, record_renewal
 from leadglass.trust.certs.renewal import open_node_certificate
 from leadglass.trust.certs.tls import client_context, server_context, web_context
 
@@ -68,19 +66,7 @@ class NodeCertificate:
             if credentials.facts.sha256 == self._credentials.facts.sha256:
                 return False
             if renewed is not None:
-                facts: dict[str, str | int | bool] = {
-                    "certificate": renewed.sha256,
-                    "serial": renewed.serial,
-                    "for": "node, renewed",
-                }
-                node.audit.record(
-                    AuditEvent(
-                        code=EventCode.CERTIFICATE_ISSUED,
-                        at=node.clock.now(),
-                        actor=actor_of(SERVICE),
-                        facts=facts,
-                    )
-                )
+                record_renewal(node.audit, node.clock, renewed)
             pem = node.authority.certificate_pem
             server = server_context(credentials, pem)
             client = client_context(credentials, pem, pinned=True)

@@ -14,8 +14,6 @@ from leadglass.app.web import https_server
 from leadglass.archive.access import actor_of
 from leadglass.base.errors import LeadglassError
 from leadglass.dicom.part10 import IMPLEMENTATION_CLASS_UID, IMPLEMENTATION_VERSION_NAME
-from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
-from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 from leadglass.doors.dimse.acceptor import Acceptor
 from leadglass.doors.dimse.commitment_scu import CommitmentDelivery
 from leadglass.doors.dimse.listener import Listener
@@ -50,13 +48,8 @@ def services_of(node: Node, certificate: NodeCertificate) -> Services:
         retriever=node.retriever,
         commitment=node.commitment,
         clock=node.clock,
-        storage_sop_classes=frozenset((*ACCEPTED_STORAGE_CLASSES, *settings.private_sop_classes)),
-        transfer_syntaxes=frozenset(
-            (
-                *(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.storable),
-                *settings.private_transfer_syntaxes,
-            )
-        ),
+        storage_sop_classes=node.storage_sop_classes,
+        transfer_syntaxes=node.transfer_syntaxes,
         client_tls=lambda _device: certificate.client(),
         local=local_parameters(),
         users=node.user_identity,

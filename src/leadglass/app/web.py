@@ -12,8 +12,6 @@ from leadglass.app.operations.identity_test import identity_report
 from leadglass.app.operations.status import status_report
 from leadglass.archive.access import actor_of
 from leadglass.base.secret import Secret
-from leadglass.dicom.sop_classes import ACCEPTED_STORAGE_CLASSES
-from leadglass.dicom.syntaxes import TRANSFER_SYNTAXES
 from leadglass.doors.console import (
     accounts,
     clients,
@@ -83,13 +81,8 @@ def endpoints_of(node: Node) -> Sequence[Endpoint | WebSocketEndpoint]:
         renderer=node.renderer,
         deletions=node.deletions,
         clock=node.clock,
-        storage_sop_classes=frozenset((*ACCEPTED_STORAGE_CLASSES, *node.settings.dimse.private_sop_classes)),
-        transfer_syntaxes=frozenset(
-            (
-                *(uid for uid, syntax in TRANSFER_SYNTAXES.items() if syntax.storable),
-                *node.settings.dimse.private_transfer_syntaxes,
-            )
-        ),
+        storage_sop_classes=node.storage_sop_classes,
+        transfer_syntaxes=node.transfer_syntaxes,
     )
     dicomweb = [
         *stow.endpoints(services),

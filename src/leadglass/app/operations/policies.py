@@ -4,10 +4,10 @@ import msgspec
 
 from leadglass.app.asking import JSON, Tell
 from leadglass.app.compose import Node, operator
+from leadglass.archive.administration.policies import Supposed
 from leadglass.doors.console.policies import (
     BundleAsked,
     BundleWithReason,
-    ExplanationAsked,
     shown_applied,
     shown_difference,
     shown_explained,
@@ -74,5 +74,5 @@ def policy_history(node: Node, _arguments: JSON, _tell: Tell) -> JSON:
 
 def policy_explain(node: Node, arguments: JSON, _tell: Tell) -> JSON:
     """Say what would be decided, and why."""
-    asked = msgspec.convert(arguments, ExplanationAsked)
-    return shown_explained(node.policies.explain(operator(), asked.supposed()))
+    asked = msgspec.convert(arguments, Supposed)
+    return shown_explained(node.policies.explain(operator(), asked))

@@ -11,6 +11,8 @@ from dataclasses import dataclass, replace
 from datetime import timedelta, tzinfo
 from typing import Final
 
+import msgspec
+
 from leadglass.archive.access import Access, Grant, study_resource, subject_of
 from leadglass.base.errors import ConfigurationError, NotFound, UsageError
 from leadglass.base.ids import UID, is_uid
@@ -75,14 +77,13 @@ class InForce:
     rules: tuple[Rule, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Supposed:
+class Supposed(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Who is supposed to ask for what, and under what circumstances; the rest is as it is at this moment.
 
     Attributes:
         principal: ``jdoe`` or ``user:jdoe``, ``device:ct1``, ``client:x``, ``operator:0``.
         action: a permission.
-        study_uid: about this study; empty: about the site as a whole, "on any at all".
+        study: UID of the study it is about; empty: about the site as a whole, "on any at all".
         through: device that they act through inside an association; ``device:ws1`` or ``ws1``; empty for none.
         zone: network zone; None: ``site`` for people and services, and for devices none, as on an association.
         mfa_minutes: since a strong factor was shown; None for never.
@@ -96,7 +97,7 @@ class Supposed:
 
     principal: str
     action: str
-    study_uid: str = ""
+    study: str = ""
     through: str = ""
     zone: str | None = None
     mfa_minutes: int | None = None
@@ -336,15 +337,15 @@ class Policies:
         self.access.record(
             grant,
             EventCode.POLICY_EXPLAINED,
-            objects={"study": (asked.study_uid,)} if asked.study_uid else {},
+            objects={"study": (asked.study,)} if asked.study else {},
             facts={"about": supposed.principal_id, "action": asked.action},
         )
 
     def _resource(self, asked: Supposed, supposed: Principal) -> Resource:
-        if not asked.study_uid:
+        if not asked.study:
             return SITE
         self.writer.barrier()
-        uid = UID(asked.study_uid)
+        uid = UID(asked.study)
         facts = self.index.facts((uid,), subject_of(supposed)).get(uid)
         if facts is None:
             raise NotFound("there is no study of that UID")
@@ -441,11 +442,11 @@ def _permission(asked: Supposed) -> Permission:
             "there is no such action",
             hint="for example study:query, instance:retrieve, study:delete, account:create",
         ) from None
-    if asked.study_uid and permission not in ABOUT_STUDIES:
+    if asked.study and permission not in ABOUT_STUDIES:
         raise UsageError("that action is not about studies: leave the study out")
-    if asked.study_uid and not is_uid(asked.study_uid):
+    if asked.study and not is_uid(asked.study):
         raise UsageError("a study is named by its Study Instance UID")
-    if asked.break_glass and not asked.study_uid:
+    if asked.break_glass and not asked.study:
         raise UsageError("emergency access is to a study: name it")
     if asked.mfa_minutes is not None and asked.mfa_minutes < 0:
         raise UsageError("minutes since a strong factor cannot be negative")

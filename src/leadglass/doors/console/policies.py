@@ -42,40 +42,6 @@ class ApprovalAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     bundle: str
 
 
-class ExplanationAsked(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """Who is supposed to ask for what; see ``archive.administration.policies.Supposed``."""
-
-    principal: str
-    action: str
-    study: str = ""
-    through: str = ""
-    zone: str | None = None
-    mfa_minutes: int | None = None
-    phishing_resistant: bool = False
-    purpose: str = "TREAT"
-    workstation: str = ""
-    risk: str = "low"
-    scopes: tuple[str, ...] = ()
-    break_glass: bool = False
-
-    def supposed(self) -> Supposed:
-        """Return it in the archive's words."""
-        return Supposed(
-            principal=self.principal,
-            action=self.action,
-            study_uid=self.study,
-            through=self.through,
-            zone=self.zone,
-            mfa_minutes=self.mfa_minutes,
-            phishing_resistant=self.phishing_resistant,
-            purpose=self.purpose,
-            workstation=self.workstation,
-            risk=self.risk,
-            scopes=self.scopes,
-            break_glass=self.break_glass,
-        )
-
-
 def shown_rule(rule: Rule) -> dict[str, Any]:
     """Return a rule as JSON."""
     return {
@@ -202,8 +168,8 @@ class PolicyDoor:
 
     async def explain(self, request: Request) -> Response:
         """Say what would be decided, and why."""
-        asked = await body_of(request, ExplanationAsked)
-        found = await in_thread(self._policies.explain, principal_of(request), asked.supposed())
+        asked = await body_of(request, Supposed)
+        found = await in_thread(self._policies.explain, principal_of(request), asked)
         return json_response(shown_explained(found))
 
     async def roles(self, request: Request) -> Response:
@@ -236,7 +202,7 @@ def endpoints(policies: Policies) -> list[Endpoint]:
         at("POST", "/policy/proposal", door.propose, "Propose a bundle", BundleWithReason, "201"),
         at("POST", "/policy/proposal/approve", door.approve, "Approve a proposal", ApprovalAsked),
         at("DELETE", "/policy/proposal", door.withdraw, "Withdraw a proposal", ok="204"),
-        at("POST", "/policy/explain", door.explain, "Explain a verdict", ExplanationAsked),
+        at("POST", "/policy/explain", door.explain, "Explain a verdict", Supposed),
         at("GET", "/roles", door.roles, "List roles"),
         at("GET", "/roles/{role}", door.role, "Show a role and its rules"),
     ]

@@ -16,6 +16,7 @@ from starlette.responses import Response
 from leadglass.archive.reading import InstanceRecord, Part, Reading
 from leadglass.base.errors import NotFound, RequestRefused
 from leadglass.base.limits import TRANSCODE_BYTES_MAX
+from leadglass.dicom.json import MARKER
 from leadglass.doors.dicomweb import archive_zip
 from leadglass.doors.dicomweb.retrieval import (
     ATTACHMENT,
@@ -75,7 +76,6 @@ _IMAGE_TYPES: Final[Mapping[str, str]] = {
 }
 """Media type of one frame by transfer syntax. Source: PS3.18 Table 8.7.3-5."""
 
-_MARKER: Final = b'"BulkDataURI":"@'
 _ANY_SYNTAX: Final = "*"
 
 
@@ -485,7 +485,7 @@ def _json_array(reading: Reading, root: str) -> Iterator[bytes]:
     before = b"["
     for record, item in zip(reading.records, reading.metadata(), strict=True):
         url = url_of(root, record).encode("ascii")
-        yield before + item.replace(_MARKER, _MARKER[:-1] + url)
+        yield before + item.replace(MARKER, MARKER[:-1] + url)
         before = b","
     yield b"]"
 
