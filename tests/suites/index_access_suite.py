@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fake_clock import FakeClock
-from leadglass.base.errors import ConfigurationError, IntegrityError, NotFound, OutOfResources, UsageError
+from leadglass.base.errors import IntegrityError, NotFound, OutOfResources, UsageError
 from leadglass.base.ids import UID
 from leadglass.dicom.models import Level
 from leadglass.dicom.query import AnyOf, KeyMatch, Query, Range, Single, UIDList, Wildcard
@@ -246,17 +246,6 @@ class IndexAccessSuite(IndexFixtures):
         monkeypatch.undo()
         assert index.count(query(Level.STUDY), EVERYTHING) == Total(7, exact=True)
         assert index.count(named, EVERYTHING) == Total(7, exact=True)
-
-    def test_without_a_key_for_classes_every_study_is_decided(
-        self, database: Database, keys: SiteKeys, maker: Maker
-    ) -> None:
-        index = SQLIndex(database, keys, keys)
-        index.add([maker.entry(study=str(n), source=f"device:{n % 2}", Modality="CT") for n in range(6)])
-        assert len(shown(index, lambda facts: "device:1" in facts.sources)) == 3
-        by_modality = query(Level.STUDY, ModalitiesInStudy=Single("MR"))
-        assert not shown(index, lambda _: True, by_modality)
-        with pytest.raises(ConfigurationError):
-            index.relate(RelationEntry("user:me", Relation.ASSIGNED, TOMORROW, "1.2"))
 
     # --- relations ---------------------------------------------------------------------------------------------
 

@@ -444,7 +444,7 @@ class IndexSuite(IndexFixtures):
         self, index: SQLIndex, population: list[IndexEntry], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         now = 0.0
-        monkeypatch.setattr("leadglass.store.index.search.time.monotonic", lambda: now)
+        monkeypatch.setattr(FakeClock, "monotonic", lambda _clock: now)
         matches = iter(find(index, query(Level.STUDY)))
         next(matches)
         now += 10 * QUERY_SECONDS  # a slow reader is no work
@@ -455,7 +455,7 @@ class IndexSuite(IndexFixtures):
             now += QUERY_SECONDS / 3
             return now
 
-        monkeypatch.setattr("leadglass.store.index.search.time.monotonic", ticking)
+        monkeypatch.setattr(FakeClock, "monotonic", lambda _clock: ticking())
         with pytest.raises(OutOfResources):
             list(find(index, query(Level.STUDY, StudyDescription=Wildcard("*nothing"))))
 

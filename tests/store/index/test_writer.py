@@ -13,6 +13,7 @@ from leadglass.base.secret import Secret
 from leadglass.store.index import writer as writer_module
 from leadglass.store.index.interfaces import InstanceRecord
 from leadglass.store.index.service import PreparedEntry, SQLIndex
+from leadglass.store.index.site_rows import SiteRows
 from leadglass.store.index.sqlite import SQLiteDatabase
 from leadglass.store.index.writer import IndexWriter
 from leadglass.trust.keys.providers.key_file import KeyFileProvider
@@ -24,7 +25,7 @@ class SteeredIndex(SQLIndex):
     """A real index whose next writes can be held back or made to fail."""
 
     def __init__(self, database: SQLiteDatabase, keys: SiteKeys) -> None:
-        super().__init__(database, keys, keys)
+        super().__init__(database, keys, keys, SiteRows(keys.site_seal("index"), FakeClock()))
         self.gate = threading.Event()
         self.gate.set()
         self.failure: LeadglassError | None = None

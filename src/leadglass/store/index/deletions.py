@@ -17,7 +17,7 @@ from typing import Final
 
 import msgspec
 
-from leadglass.base.errors import ConfigurationError, IntegrityError, NotFound, UsageError
+from leadglass.base.errors import IntegrityError, NotFound, UsageError
 from leadglass.base.ids import UID
 from leadglass.dicom.models import Level
 from leadglass.store.index.database import Database, Row, Transaction
@@ -57,15 +57,9 @@ _PAGE_ROWS: Final = 256
 class DeletionRows:
     """What is deleted softly in one database."""
 
-    def __init__(self, database: Database, site: SiteRows | None) -> None:
+    def __init__(self, database: Database, site: SiteRows) -> None:
         self._database = database
-        self._maybe_site = site
-
-    @property
-    def _site(self) -> SiteRows:
-        if self._maybe_site is None:
-            raise ConfigurationError("this index was opened without the key that deletions are sealed under")
-        return self._maybe_site
+        self._site = site
 
     def add(self, deletion: Deletion) -> int:
         """Hide what a deletion names. See ``Index.delete``.

@@ -12,12 +12,12 @@ hundred rows. When so many were passed over, it does.
 says (a database that hides rows counts less), every other computed value was seen in a row whose seal opened.
 """
 
-import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Final, TypeVar
 
+from leadglass.base.clock import Clock
 from leadglass.base.errors import OutOfResources
 from leadglass.base.ids import UID
 from leadglass.base.limits import (
@@ -141,9 +141,10 @@ class SearchParts:
     database: Database
     seal: RowSeal
     blind: BlindIndex
-    classes: AccessClasses | None
+    classes: AccessClasses
     reader: FactsReader
     relations: Relations
+    clock: Clock
 
 
 class Search:
@@ -211,7 +212,8 @@ class _Run:
         self._authority = Authority(parts.reader, scope, related)
         self._responder = Responder(query)
         self._left = QUERY_CANDIDATES_MAX
-        self._until = time.monotonic() + QUERY_SECONDS
+        self._monotonic = parts.clock.monotonic
+        self._until = self._monotonic() + QUERY_SECONDS
         self._focus: Focus | None = None
         self._patients: dict[bytes, _Patient] = {}
         self._answered: set[bytes] = set()
@@ -256,9 +258,9 @@ class _Run:
         else:
             found = (match for chunk in self._chunks() for match in self._matching_below(chunk))
         for candidate, response in found:
-            given = time.monotonic()
+            given = self._monotonic()
             yield Match(self._query.level, candidate.study.uid, response)
-            self._until += time.monotonic() - given
+            self._until += self._monotonic() - given
 
     def _matching_studies(self, chunk: list[_Candidate]) -> Iterator[tuple[_Candidate, bytes]]:
         """Yield permitted studies that meet every key, and their responses; of a patient one."""
@@ -335,7 +337,7 @@ class _Run:
 
     def _check_time(self) -> None:
         """Refuse to go on for long: who finds nothing after that has not said what they look for."""
-        if time.monotonic() > self._until:
+        if self._monotonic() > self._until:
             raise OutOfResources("a query takes longer than it may; narrow it")
 
     # --- studies -----------------------------------------------------------------------------------------------

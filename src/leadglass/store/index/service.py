@@ -143,21 +143,18 @@ class SQLIndex:
         database: opened; it is migrated here, and closed by ``close``.
         cipher: seals and opens rows under the key of their study.
         tokeniser: makes blind-index tokens.
-        site: seals what belongs to no single study. Without it lists are decided study by study, and relations and
-            deletions are refused.
+        site: seals what belongs to no single study.
 
     Raises:
         ConfigurationError: the database is of a newer version, or was made under another index key.
         IntegrityError: it is not what was written.
     """
 
-    def __init__(
-        self, database: Database, cipher: RowCipher, tokeniser: Tokeniser, site: SiteRows | None = None
-    ) -> None:
+    def __init__(self, database: Database, cipher: RowCipher, tokeniser: Tokeniser, site: SiteRows) -> None:
         self._database = database
         self._seal = RowSeal(cipher)
         self._blind = BlindIndex(tokeniser)
-        self._classes = None if site is None else AccessClasses(database, site, self._blind)
+        self._classes = AccessClasses(database, site, self._blind)
         self._reader = FactsReader(database, self._seal)
         self._relations = Relations(database, site, self._blind)
         self._deletions = DeletionRows(database, site)
@@ -168,7 +165,9 @@ class SQLIndex:
         self._prepared_studies: OrderedDict[str, _LevelRow] = OrderedDict()
         self._prepared_series: OrderedDict[_SeriesKey, _LevelRow] = OrderedDict()
         self._search = Search(
-            SearchParts(database, self._seal, self._blind, self._classes, self._reader, self._relations)
+            SearchParts(
+                database, self._seal, self._blind, self._classes, self._reader, self._relations, site.clock
+            )
         )
         self._selection = Selection(database, self._seal, self._blind)
         migrate(database)
@@ -292,8 +291,6 @@ class SQLIndex:
             facts: of the series.
             fresh: it is the first series of a study that is new.
         """
-        if self._classes is None:
-            return
         current: int | None = None
         if not fresh:
             # The update keeps other nodes from moving the study meanwhile.
@@ -545,14 +542,14 @@ class SQLIndex:
             facts = self._reader.of(transaction, [opened])
             state = self._deletions.state(transaction, opened.uid)
             known = None
-            if self._classes is not None and class_id is not None:
+            if class_id is not None:
                 known = self._classes.facts(transaction, [class_id]).get(class_id)
         where = f"study row {opened.row_id}"
         if listed is None or listed_date != date:
             yield RowFinding(where, "its listing is missing or has another date: it is hidden")
         elif state != hidden:
             yield RowFinding(where, "its listing does not agree with what was deleted")
-        elif self._classes is not None and known != facts[opened.row_id].facts:
+        elif known != facts[opened.row_id].facts:
             yield RowFinding(where, "it is listed in a class of other studies: it may be hidden")
 
     def _verify_series(self, tally: "_TokenTally") -> Iterator[RowFinding]:
@@ -617,9 +614,7 @@ class SQLIndex:
                 yield RowFinding(f"pack {bytes(pack_id).hex()}", "the note that it is closed is not ours")
 
     def _verify_people(self) -> Iterator[RowFinding]:
-        """Open relations and deletions, where there is a key for them."""
-        if self._classes is None:
-            return
+        """Open relations and deletions."""
         yield from (*self._relations.findings(), *self._deletions.findings())
 
     def _pages(self, statement: str, table: str) -> Iterator[Row]:
@@ -656,8 +651,7 @@ class SQLIndex:
             for table in tables:
                 transaction.execute(f"DELETE FROM {table}")
         self._known = _Known()
-        if self._classes is not None:
-            self._classes.forget()
+        self._classes.forget()
         with self._levels_lock:
             self._prepared_studies.clear()
             self._prepared_series.clear()

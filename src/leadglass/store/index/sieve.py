@@ -59,14 +59,12 @@ class Sieve:
 
     Args:
         database: for its dialect.
-        classes: None where the index keeps none: then everything passes.
+        classes: of the index.
         scope: of the search.
         related: of the scope's subject.
     """
 
-    def __init__(
-        self, database: Database, classes: AccessClasses | None, scope: Scope, related: Related
-    ) -> None:
+    def __init__(self, database: Database, classes: AccessClasses, scope: Scope, related: Related) -> None:
         self._database = database
         self._classes = classes
         self._scope = scope
@@ -77,8 +75,6 @@ class Sieve:
 
     def learn(self, snapshot: Transaction, class_ids: set[int]) -> None:
         """Get the verdicts of these classes, where they are not known yet."""
-        if self._classes is None:
-            return
         new = class_ids - self._verdicts.keys()
         if new:
             self._judge(self._classes.facts(snapshot, new))
@@ -104,8 +100,6 @@ class Sieve:
 
     def with_modality(self, snapshot: Transaction, modalities: frozenset[str]) -> Conditions | None:
         """Return what narrows to studies with one of these modalities; None where no class tells."""
-        if self._classes is None:
-            return None
         every = self._classes.all(snapshot)
         having = sorted(i for i, facts in every.items() if facts.modalities & modalities)
         conditions = Conditions()
@@ -117,8 +111,6 @@ class Sieve:
 
     def focus(self, snapshot: Transaction) -> "Focus":
         """Judge all classes, and return what a statement narrows by."""
-        if self._classes is None:
-            return Focus(Conditions(), None, certain=False)
         every = self._classes.all(snapshot)
         self._judge({i: facts for i, facts in every.items() if i not in self._verdicts})
         judged = {i: self._verdicts[i] for i in every}
