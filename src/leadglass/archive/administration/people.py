@@ -15,6 +15,7 @@ import msgspec
 from leadglass.archive.access import Access
 from leadglass.base.errors import NotFound, UsageError
 from leadglass.base.secret import Secret
+from leadglass.dicom.normalise import fold_text
 from leadglass.trust.identity.accounts import Accounts
 from leadglass.trust.identity.interfaces import Sessions
 from leadglass.trust.identity.invitations import Invitations
@@ -35,6 +36,11 @@ def origin_of(principal: Principal) -> Origin:
         correlation_id=principal.correlation_id,
         by=principal.principal_id,
     )
+
+
+def folded(institutions: Sequence[str]) -> tuple[str, ...]:
+    """Return institutions as somebody types them in the form that studies are compared in: a limit that never fits hides all."""
+    return tuple(fold_text(institution) for institution in institutions)
 
 
 class NewAccount(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -123,7 +129,7 @@ class People:
             created_at=self.access.clock.now(),
             kind=new.kind,
             devices=new.devices,
-            institutions=new.institutions,
+            institutions=folded(new.institutions),
             known_as=new.known_as,
             email=new.email,
             issuer=new.issuer,
@@ -171,7 +177,10 @@ class People:
             UsageError: malformed.
         """
         self.access.permit(principal, Permission.ACCOUNT_CREATE)
-        return self.accounts.change(account_id, origin_of(principal), **msgspec.structs.asdict(change))
+        asked = msgspec.structs.asdict(change)
+        if change.institutions is not None:
+            asked["institutions"] = folded(change.institutions)
+        return self.accounts.change(account_id, origin_of(principal), **asked)
 
     def set_expiry(self, principal: Principal, account_id: str, expires_at: datetime | None) -> Account:
         """Set the end of an account: the window of a vendor's support.

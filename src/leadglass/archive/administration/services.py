@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from leadglass.archive.access import Access
-from leadglass.archive.administration.people import origin_of
+from leadglass.archive.administration.people import folded, origin_of
 from leadglass.base.errors import NotFound, UsageError
 from leadglass.base.limits import CLIENT_DAYS_MAX
 from leadglass.trust.certs.authority import read_certificate
@@ -119,7 +119,7 @@ class ServiceClients:
             certificate_sha256=new.certificate_sha256,
             bound=new.bound,
             devices=new.devices,
-            institutions=new.institutions,
+            institutions=folded(new.institutions),
             description=new.description,
         )
         return self.clients.enrol(client, origin_of(principal))
